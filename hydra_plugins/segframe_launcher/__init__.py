@@ -1,0 +1,1 @@
+"""segframe's Hydra launcher: each job of a sweep in a fresh process."""

@@ -1,0 +1,157 @@
+"""A sweep as a whole: its parent run in the tracker, its jobs' processes, the table at its end.
+
+SWEEP_DIR/ holds multirun.yaml (Hydra's), job_N.yaml (the job's config) and job_N.json (its result or error).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from omegaconf import OmegaConf
+
+from segframe.atomic import write_text
+from segframe.catalog import build
+from segframe.manager import Plugins
+from segframe.tracker import FAILED, FINISHED, KILLED
+
+log = logging.getLogger("segframe")
+
+_running: list[Sweep] = []
+
+
+class Job(NamedTuple):
+    """One job that ended."""
+
+    number: int
+    overrides: list[str]
+    objective: float | None
+    scores: dict[str, float | None]
+    error: str
+    """Empty if it finished."""
+    out_dir: str
+
+
+class Sweep:
+    """The jobs of one command."""
+
+    def __init__(self, plugins: Plugins, folder: Path, config: Mapping[str, Any]):
+        self.folder, self.jobs = folder, []  # type: tuple[Path, list[Job]]
+        self.tracker = build(plugins, "tracker", config["tracker"])
+        self.parent: str | None = None
+        self.interrupted: int | None = None
+        try:
+            self.parent = self.tracker.open_sweep(folder.name, {"segframe.sweep_dir": str(folder.resolve())})
+        except Exception as error:
+            log.warning("The tracker cannot be reached (%s: %s). The jobs run without a parent run.",
+                        type(error).__name__, error)  # fmt: skip
+
+    def run_job(self, number: int, overrides: list[str], config: Mapping[str, Any]) -> float:
+        """Run a job in a process of its own, wait for it, and return its objective, nan if it has none."""
+        config_file, result_file = self.folder / f"job_{number}.yaml", self.folder / f"job_{number}.json"
+        write_text(config_file, OmegaConf.to_yaml(OmegaConf.create(dict(config))))
+        result_file.unlink(missing_ok=True)
+        command = [
+            sys.executable,
+            "-m",
+            "segframe.job",
+            str(config_file),
+            str(result_file),
+            self.parent or "",
+        ]
+        process = subprocess.Popen(command)
+        try:
+            code = process.wait()
+        except KeyboardInterrupt:
+            # Ctrl-C reaches the job too: it saves and leaves. Wait for that; a second one ends both.
+            process.wait()
+            self.interrupted = signal.SIGINT
+            raise
+        found = json.loads(result_file.read_text()) if result_file.exists() else {}
+        error = found.get("error", "")
+        if code and not error:
+            error = f"ended by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        out_dir = found.get("out_dir", "")
+        if code:
+            log.warning("Job %d failed: %s", number, error)
+            self._close_run(out_dir, error)
+        self.jobs.append(
+            Job(number, overrides, found.get("objective"), found.get("scores", {}), error, out_dir)
+        )
+        objective = found.get("objective")
+        return math.nan if objective is None or code else objective
+
+    def _close_run(self, out_dir: str, error: str) -> None:
+        """A job that was killed could not end its run in the tracker itself."""
+        if out_dir:
+            try:
+                self.tracker.close_run(Path(out_dir), FAILED, error)
+            except Exception as failure:
+                log.warning("Its run in the tracker stays open (%s).", failure)
+
+    def end(self) -> int:
+        """Close the parent run, print the table, return the exit code."""
+        failed = [job for job in self.jobs if job.error]
+        status = KILLED if self.interrupted else FAILED if failed else FINISHED
+        best = [job.objective for job in self.jobs if job.objective is not None]
+        if self.parent is not None:
+            try:
+                self.tracker.close_sweep(self.parent, status, {"best/val/dice": max(best)} if best else {})
+            except Exception as error:
+                log.warning("The sweep's parent run stays open in the tracker (%s).", error)
+        self._table()
+        return 1 if failed else 0
+
+    def _table(self) -> None:
+        from rich.console import Console
+        from rich.table import Table
+
+        console = Console(highlight=False, soft_wrap=True)
+        varied = _varied([job.overrides for job in self.jobs])
+        table = Table(title=f"Sweep of {len(self.jobs)} jobs, best val/dice first")
+        for heading in ("job", *varied, "val/dice", "test/dice", "test/iou", "state"):
+            table.add_column(heading, overflow="fold")
+        for job in sorted(
+            self.jobs, key=lambda job: -1.0 if job.objective is None else job.objective, reverse=True
+        ):
+            values = dict(override.split("=", 1) for override in job.overrides)
+            scores = [job.objective, job.scores.get("test/dice"), job.scores.get("test/iou")]
+            table.add_row(
+                str(job.number), *(values.get(key, "") for key in varied),
+                *("" if score is None else f"{score:.4f}" for score in scores),
+                f"FAILED: {job.error.splitlines()[0]}" if job.error else "finished",
+            )  # fmt: skip
+        console.print(table)
+        console.print(f"sweep: {self.folder}", markup=False)
+        where = self.tracker.where()
+        if where:
+            console.print(f"compare: {where}", markup=False)
+
+
+def begin(plugins: Plugins, folder: Path, config: Mapping[str, Any]) -> Sweep:
+    """The sweep of this process; a sweeper that launches several times keeps adding to it."""
+    if not _running:
+        folder.mkdir(parents=True, exist_ok=True)
+        _running.append(Sweep(plugins, folder, config))
+    return _running[0]
+
+
+def conclude() -> int:
+    """End the sweep of this process, if there is one; returns the exit code."""
+    return _running.pop().end() if _running else 0
+
+
+def _varied(overrides: list[list[str]]) -> list[str]:
+    """The keys whose values are not the same in every job; all of them if there is one job only."""
+    keys: dict[str, set[str]] = {}
+    for job in overrides:
+        for key, value in (override.split("=", 1) for override in job):
+            keys.setdefault(key, set()).add(value)
+    return [key for key, values in keys.items() if len(values) > 1 or len(overrides) == 1]

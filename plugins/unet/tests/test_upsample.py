@@ -1,0 +1,40 @@
+"""segframe_unet.upsample: sizes, channels, and what interpolation is."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from segframe_unet.upsample import BilinearUpsampling2D, upsample_double
+
+
+@pytest.mark.parametrize("how", ["transpose", "bilinear", "nearest"])
+def test_every_way_doubles_sizes_and_has_the_same_number_of_weights(how):
+    image = keras.Input((None, None, 3))
+    model = keras.Model(image, upsample_double(image, 5, how, name="up"))
+    assert model.output.shape == (None, None, None, 5)
+    assert model(np.zeros((2, 4, 7, 3), np.float32)).shape == (2, 8, 14, 5)
+    assert model.count_params() == 9 * 3 * 5
+
+
+@pytest.mark.parametrize("jit_compile", [False, True], ids=["graph", "xla"])
+@pytest.mark.parametrize("height, width", [(1, 1), (4, 7)])
+def test_bilinear_has_half_pixel_centres_and_repeats_edges(jit_compile, height, width):
+    images = np.random.default_rng(0).normal(size=(2, height, width, 3)).astype(np.float32)
+    wanted = images.astype(np.float64)
+    for axis in (1, 2):
+        pads = [(1, 1) if each == axis else (0, 0) for each in range(4)]
+        padded = np.pad(wanted, pads, mode="edge")
+        before, after = (np.take(padded, np.arange(wanted.shape[axis]) + shift, axis) for shift in (0, 2))
+        pair = np.stack([(before + 3 * wanted) / 4, (3 * wanted + after) / 4], axis + 1)
+        wanted = pair.reshape([n * 2 if i == axis else n for i, n in enumerate(wanted.shape)])
+    call = tf.function(
+        BilinearUpsampling2D(),
+        jit_compile=jit_compile,
+        input_signature=[tf.TensorSpec((None, None, None, 3))],
+    )
+    np.testing.assert_allclose(call(images), wanted, atol=1e-6)  # float32
+
+
+def test_bilinear_keeps_the_policys_dtype():
+    assert BilinearUpsampling2D(dtype="mixed_bfloat16")(np.ones((1, 2, 3, 1))).dtype == tf.bfloat16

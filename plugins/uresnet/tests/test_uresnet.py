@@ -1,0 +1,91 @@
+"""segframe_uresnet.uresnet: the residual block, and that the rest is the U-Net's."""
+
+import inspect
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from segframe import SegframeError
+from segframe_unet import build_unet
+from segframe_uresnet import build_uresnet
+from segframe_uresnet.uresnet import residual_block
+
+TINY = {"image_shape": (20, 28, 3), "num_classes": 3, "depth": 2, "filters": 2}
+
+
+def random_images(height=20, width=28, channels=3):
+    return np.random.default_rng(0).normal(size=(2, height, width, channels)).astype(np.float32)
+
+
+def test_takes_the_unets_settings_with_the_same_defaults():
+    assert inspect.signature(build_uresnet) == inspect.signature(build_unet)
+
+
+@pytest.mark.parametrize("decoder_filters", ["double", "same"])
+@pytest.mark.parametrize("depth, filters, channels", [(1, 3, 1), (3, 2, 2), (4, 16, 3)])
+def test_has_the_unets_parameters_and_those_of_its_projections(depth, filters, channels, decoder_filters):
+    settings = {"depth": depth, "filters": filters, "decoder_filters": decoder_filters}
+    facts = {"image_shape": (32, 32, channels), "num_classes": 3}
+    projections, before = 0, channels
+    for level in range(depth + 1):
+        width = filters * 2**level
+        projections += (before * width + 4 * width) * (before != width)
+        before = width
+    for level in range(depth):
+        width = filters * 2**level
+        projections += 2 * width * width + 4 * width  # after a concatenation there are twice the channels
+    more = build_uresnet(**facts, **settings).count_params() - build_unet(**facts, **settings).count_params()
+    assert more == projections
+
+
+@pytest.mark.parametrize("channels", [4, 3], ids=["identity", "projection"])
+def test_block_adds_its_input_before_the_last_relu(channels):
+    image = keras.Input((None, None, channels))
+    model = keras.Model(image, residual_block(image, 4, norm_momentum=0.9, name="block"))
+    for number in (1, 2):
+        model.get_layer(f"block_conv{number}").kernel.assign(
+            np.zeros_like(model.get_layer(f"block_conv{number}").kernel)
+        )
+    images = random_images(5, 7, channels)
+    through = images
+    if channels != 4:
+        kernel = model.get_layer("block_shortcut").kernel.numpy()[0, 0]
+        through = images @ kernel / np.sqrt(1 + 1e-5)  # a fresh batch normalisation: mean 0, variance 1
+    np.testing.assert_allclose(model(images), np.maximum(through, 0), rtol=1e-5, atol=1e-6)
+
+
+def test_branch_is_two_normalised_convolutions_with_one_relu_between():
+    image = keras.Input((None, None, 4))
+    model = keras.Model(image, residual_block(image, 4, norm_momentum=0.9, name="block"))
+    names = [type(layer).__name__ for layer in model.layers]
+    convolution = ["Conv2D", "BatchNormalization"]
+    assert names == ["InputLayer", *convolution, "ReLU", *convolution, "Add", "ReLU"]
+
+
+@pytest.mark.parametrize("jit_compile", [False, True], ids=["graph", "xla"])
+def test_gradient_is_finite_and_reaches_every_weight(jit_compile):
+    keras.utils.set_random_seed(0)
+    model, images = build_uresnet(**TINY), random_images()
+
+    @tf.function(jit_compile=jit_compile)
+    def gradients(images):
+        with tf.GradientTape() as tape:
+            value = tf.reduce_mean(tf.square(model(images, training=True) - 1.0))
+        return tape.gradient(value, [weight.value for weight in model.trainable_weights])
+
+    for weight, gradient in zip(model.trainable_weights, gradients(images), strict=True):
+        assert np.isfinite(gradient).all() and np.any(gradient), weight.path
+
+
+def test_saved_model_gives_the_same_logits(tmp_path):
+    model, images = build_uresnet(**TINY), random_images()
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(again(images), model(images))
+
+
+def test_settings_out_of_range_are_refused():
+    with pytest.raises(SegframeError, match="model.dropout: expected a share"):
+        build_uresnet(**TINY, dropout=-0.1)

@@ -1,0 +1,64 @@
+"""The command line. A bare first word is a verb (`data`, `plugins`, `ui`, ...); none means train, through Hydra.
+
+Exit codes: 0 done; 1 a run or a job of a sweep failed; 2 something that the user can mend; 128 + n stopped by
+signal n. `--debug` shows tracebacks.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from segframe.console import set_up_console
+from segframe.errors import SegframeError, nearest
+from segframe.interrupt import Interrupted
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run what the command line asks for; returns the exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
+    set_up_console()
+    try:
+        if words and words[0][:1].isalpha() and "=" not in words[0]:
+            return _verb(words[0], words[1:])
+        from segframe.train_command import train
+
+        return train(words)
+    except Interrupted as stop:
+        print(f"Stopped: {stop}", file=sys.stderr)
+        return 128 + stop.signal_number
+    except KeyboardInterrupt as stop:
+        print(f"Stopped. {stop}", file=sys.stderr)
+        return 130
+    except SegframeError as error:
+        return failed(error, debug)
+
+
+def failed(error: SegframeError, debug: bool) -> int:
+    """Say it; exit code 2."""
+    if debug:
+        raise error
+    print(f"Error: {error}", file=sys.stderr)
+    return 2
+
+
+def _verb(verb: str, arguments: list[str]) -> int:
+    from segframe.catalog import offers
+    from segframe.manager import plugin_manager
+
+    commands: dict[str, Any] = offers(plugin_manager(), "segframe_commands")
+    if verb not in commands:
+        raise SegframeError(
+            verb,
+            expected="a verb, or key=value words for a run",
+            got=repr(verb),
+            remedy=nearest(verb, commands),
+        )
+    (_, run), _ = commands[verb]
+    return run(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

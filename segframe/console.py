@@ -1,0 +1,48 @@
+"""What the user is told: lines on stderr, and the same lines in a run's log file."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+log = logging.getLogger("segframe")
+
+
+def set_up_console() -> None:
+    """Show segframe's lines on stderr; called once, by the command line."""
+    from rich.console import Console
+
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+
+    class Lines(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            console.print(
+                self.format(record),
+                style="yellow" if record.levelno >= logging.WARNING else None,
+                markup=False,
+            )
+
+    log.addHandler(Lines())
+    log.setLevel(logging.INFO)
+    log.propagate = False
+
+
+@contextmanager
+def log_file(path: Path) -> Iterator[None]:
+    """Everything that is said meanwhile, also into this file, with the time."""
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        handler.close()
+
+
+def interactive() -> bool:
+    """Whether somebody watches: then a bar moves; otherwise each epoch is a line."""
+    return sys.stderr.isatty()

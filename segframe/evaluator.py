@@ -1,0 +1,66 @@
+"""Scores and predictions of a run's model on the parts of its data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from segframe.metrics import confusion, image_scores, split_scores
+from segframe.pipeline import Pipeline
+from segframe.step import Steps
+
+
+class PartScores(NamedTuple):
+    """What a model scores on one part."""
+
+    scores: dict[str, float]
+    """"loss" and the keys of segframe.metrics.split_scores."""
+    per_image: dict[str, np.ndarray]
+    """"loss" and the keys of segframe.metrics.image_scores: (images,) float64 each, nan where undefined."""
+    counts: np.ndarray
+    """(images, num_classes, num_classes) int64 confusion counts."""
+
+
+class Evaluator:
+    """`score("val")`, `predict("test", [0, 3])`, with the weights that the model has at that moment."""
+
+    def __init__(self, steps: Steps, pipeline: Pipeline):
+        self.steps, self.pipeline = steps, pipeline
+        self.class_names = tuple(pipeline.dataset.class_names)
+
+    def score(self, part: str) -> PartScores:
+        """One pass over a part."""
+        losses, counts = [], []
+        for batch in self.pipeline.evaluate(part):
+            loss, prediction = self.steps.evaluate(batch["image"], batch["mask"])
+            losses.append(loss.numpy())
+            masks = batch["mask"].numpy()
+            counts += [
+                confusion(mask, ids, len(self.class_names))
+                for mask, ids in zip(masks, prediction.numpy(), strict=True)
+            ]
+        counted = np.stack(counts)
+        loss_of = np.concatenate(losses).astype(np.float64)
+        return PartScores(
+            {"loss": float(loss_of.mean()), **split_scores(counted, self.class_names)},
+            {"loss": loss_of, **image_scores(counted, self.class_names)},
+            counted,
+        )
+
+    def predict(self, part: str, positions: Sequence[int]) -> list[np.ndarray]:
+        """(height, width) uint8 class ids of some samples of a part, in the size of their images."""
+        found = []
+        for batch in self.pipeline.evaluate(part, positions):
+            _, prediction = self.steps.evaluate(batch["image"], batch["mask"])
+            sizes = batch["size"].numpy()
+            for ids, (height, width) in zip(prediction.numpy(), sizes, strict=True):
+                found.append(ids[:height, :width])
+        return found
+
+
+def gpu_there() -> bool:
+    """Whether TensorFlow sees a GPU."""
+    return bool(tf.config.list_physical_devices("GPU"))

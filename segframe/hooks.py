@@ -1,0 +1,121 @@
+"""The hooks that a segframe plugin can implement: the whole contract, in one file.
+
+A plugin is a module with functions of these names, each marked with @hookimpl, found through the entry
+point group "segframe". A function may leave out arguments that it does not use. plugins/README.md walks
+from an empty folder to the first run.
+
+A builder is a function with keyword arguments. The config section's `name` picks it; the section's other
+keys are its arguments, checked against its signature and annotations before anything heavy is imported.
+What the core knows (image shape, number of classes) is handed in besides. So that names, signatures and
+errors are there in a moment, import TensorFlow inside builders, not at a plugin's top.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+if TYPE_CHECKING:
+    import keras
+
+    from segframe.dataset import Dataset
+    from segframe.experiment import Run, RunResult
+    from segframe.tracker import Tracker
+
+hookspec = pluggy.HookspecMarker("segframe")
+hookimpl = pluggy.HookimplMarker("segframe")
+
+# ---------------------------------------------------------------------------
+# What there is to choose from. Each hook returns {name: builder}.
+# ---------------------------------------------------------------------------
+
+
+@hookspec
+def segframe_datasets() -> Mapping[str, Callable[..., Dataset]]:
+    """Data sets, for `dataset.name`. Called as build(**section) -> segframe.dataset.Dataset."""
+
+
+@hookspec
+def segframe_models() -> Mapping[str, Callable[..., keras.Model]]:
+    """Networks, for `model.name`.
+
+    Called as build(image_shape=(height, width, channels), num_classes=int, **section). The model maps
+    images (batch, height, width, channels) float32, normalised, to logits (batch, height, width,
+    num_classes) float32, softmax not applied. With two classes it may return one sigmoid logit z as
+    (batch, height, width, 1): the core expands it to [0, z]. Height and width may be any multiple of its
+    attribute `size_multiple` (1 if it has none); the core pads to it and crops back.
+    """
+
+
+@hookspec
+def segframe_losses() -> Mapping[str, Callable[..., Any]]:
+    """Losses, for `loss.name`.
+
+    Called as build(num_classes=int, ignore_index=int, spacing=(row, column) in mm or None, **section).
+    The loss is called as loss(target, logits): target["mask"] is (batch, height, width) int32 class ids,
+    ignore_index where nothing is known; logits is (batch, height, width, num_classes) float32. It returns
+    (batch,) float32, the mean over the valid pixels of each image, 0 for an image without any. Value and
+    gradient are finite at logits of +-1e4. A loss made of others names an argument `terms`: the section's
+    {label: {name, weight, ...}} arrives there as {label: (weight, loss)}.
+    """
+
+
+@hookspec
+def segframe_optimizers() -> Mapping[str, Callable[..., keras.optimizers.Optimizer]]:
+    """Optimizers, for `optimizer.name`.
+
+    Called as build(total_steps=int, **section) -> keras.optimizers.Optimizer, its schedule included.
+    """
+
+
+@hookspec
+def segframe_augmentations() -> Mapping[str, Callable[..., Any]]:
+    """Augmentations, for each entry of `augment`, applied in the order of the config.
+
+    Called as build(**section). The result is called as augment(image, target, seed) -> (image, target)
+    inside the tf.data graph: image (height, width, channels) float32 in [0, 1], before normalisation;
+    target["mask"] (height, width) int32; seed (2,) int32, made from the run's seed, the sample and the
+    epoch, for tf.random.stateless_*. Its attribute `warps` is True where stored maps cannot follow.
+    """
+
+
+@hookspec
+def segframe_trackers() -> Mapping[str, Callable[..., Tracker]]:
+    """Trackers, for `tracker.name`. Called as build(**section) -> segframe.tracker.Tracker."""
+
+
+@hookspec
+def segframe_commands() -> Mapping[str, tuple[str, Callable[[list[str]], int]]]:
+    """Verbs of the command line: {verb: (one-line help, run)}.
+
+    A verb is a bare first word: `python -m segframe VERB ...`. run(argv) gets the words after it and
+    returns the exit code. Names are listed without running anything: import inside run.
+    """
+
+
+# ---------------------------------------------------------------------------
+# What happens during a run.
+# ---------------------------------------------------------------------------
+
+
+@hookspec
+def segframe_callbacks(run: Run) -> list[Any]:
+    """Callbacks of this run: objects with any of these methods.
+
+    on_step(step, logs): after each weight update; logs has "loss". step counts from 0 over the whole run.
+    on_epoch(epoch, logs): after an epoch's validation, logs has all its numbers. epoch counts from 0.
+    close(): at the end of the training, however it ends.
+    state() and restore(state): what it must remember, as JSON; a callback with state is part of the
+    checkpoint, so that a resumed run goes on as if it had never stopped.
+    """
+
+
+@hookspec(firstresult=True)
+def segframe_fit(run: Run) -> RunResult | None:
+    """Train `run.model`, score it, and return the result.
+
+    segframe.plugins.fit does it unless a plugin returns a result first. To act before and after it (open a
+    profiler, free a device), wrap it: @hookimpl(wrapper=True), one `yield`, return what it gave.
+    """

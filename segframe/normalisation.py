@@ -1,0 +1,48 @@
+"""How raw pixels become what the network sees, from the training samples alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from segframe.dataset import Dataset
+from segframe.split import Part
+
+
+class Normalisation(NamedTuple):
+    """normalised = (raw * scale - mean) / std, per channel."""
+
+    scale: float
+    """1/255 for uint8 images, 1 for float32 ones: brings raw pixels to where augmentations expect them."""
+    mean: tuple[float, ...]
+    """(channels,) of raw * scale over all pixels of the training part."""
+    std: tuple[float, ...]
+    """(channels,) likewise; 1 for a channel that is constant."""
+
+    def as_json(self) -> dict[str, Any]:
+        return {"scale": self.scale, "mean": list(self.mean), "std": list(self.std)}
+
+
+def measure(dataset: Dataset, part: Part, block: int = 16) -> Normalisation:
+    """Mean and standard deviation of a part, in float64, reading `block` samples at a time."""
+    channels = dataset.image_shape[2]
+    total, square, pixels, scale = np.zeros(channels), np.zeros(channels), 0, 1.0
+    for start in range(0, len(part.indices), block):
+        for sample in dataset.read(part.split, part.indices[start : start + block]):
+            scale = 1 / 255 if sample.image.dtype == np.uint8 else 1.0
+            flat = sample.image.reshape(-1, channels).astype(np.float64) * scale
+            total += flat.sum(0)
+            square += np.square(flat).sum(0)
+            pixels += len(flat)
+    mean = total / pixels
+    std = np.sqrt(np.maximum(square / pixels - np.square(mean), 0))
+    std[std < 1e-6] = (
+        1.0  # a constant channel carries nothing; dividing by its rounding error would blow it up
+    )
+    return Normalisation(scale, _floats(mean), _floats(std))
+
+
+def _floats(values: Sequence[float] | np.ndarray) -> tuple[float, ...]:
+    return tuple(float(value) for value in values)

@@ -1,0 +1,124 @@
+"""Data set -> batches: order, augmentation, padding, prefetch. The same batches for a seed, always.
+
+A batch is {"image": (batch, height, width, channels) uint8 raw, or float32 raw or augmented,
+"mask": (batch, height, width) int32 class ids with IGNORED on padding, "index": (batch,) int64 positions in
+the part, "size": (batch, 2) int32 height and width before padding}. Height and width are the largest of the
+batch, rounded up to the model's size multiple; images are continued by their edge pixels, below and right.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from segframe.dataset import IGNORED, Dataset
+from segframe.normalisation import Normalisation, measure
+from segframe.split import Part
+
+
+class Pipeline:
+    """Batches of the parts of a run.
+
+    Args:
+        parts: from segframe.split.
+        augmentations: applied to training samples in this order.
+        seed: of the run; with the epoch it fixes order and augmentation.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        parts: Mapping[str, Part],
+        *,
+        batch_size: int,
+        seed: int,
+        augmentations: Sequence[Any] = (),
+        size_multiple: int = 1,
+    ):
+        self.dataset, self.parts = dataset, dict(parts)
+        self.batch_size, self.seed, self.size_multiple = batch_size, seed, size_multiple
+        self.augmentations = tuple(augmentations)
+        self.normalisation: Normalisation = measure(dataset, self.parts["train"])
+        first = dataset.read(self.parts["train"].split, self.parts["train"].indices[:1])[0]
+        self.image_dtype = tf.as_dtype(first.image.dtype)
+
+    def steps(self, part: str) -> int:
+        """Batches of one pass over a part; the last one may be smaller."""
+        return math.ceil(len(self.parts[part].ids) / self.batch_size)
+
+    def order(self, epoch: int) -> np.ndarray:
+        """(samples,) positions in the training part, shuffled by seed and epoch."""
+        return self._random(epoch, 0).permutation(len(self.parts["train"].ids))
+
+    def train(self, epoch: int, start_step: int = 0) -> Iterator[dict[str, tf.Tensor]]:
+        """The batches of one epoch, from `start_step` of it on: what a resumed run continues with."""
+        order = self.order(epoch)
+        seeds = self._random(epoch, 1).integers(2**31 - 1, size=(len(order), 2), dtype=np.int32)
+        chosen = order[start_step * self.batch_size :]
+        return iter(self._batches("train", chosen, seeds[chosen], self.augmentations))
+
+    def evaluate(self, part: str, positions: Sequence[int] | None = None) -> Iterator[dict[str, tf.Tensor]]:
+        """One pass over a part (or some positions in it), in its order, without augmentation."""
+        chosen = np.arange(len(self.parts[part].ids)) if positions is None else np.asarray(positions)
+        return iter(self._batches(part, chosen, np.zeros((len(chosen), 2), np.int32), ()))
+
+    def _random(self, epoch: int, stream: int) -> np.random.Generator:
+        return np.random.Generator(np.random.Philox(np.random.SeedSequence([self.seed, epoch, stream])))
+
+    def _batches(self, part: str, positions: np.ndarray, seeds: np.ndarray, augmentations: Sequence[Any]):
+        channels = self.dataset.image_shape[2]
+        chosen = self.parts[part]
+
+        def read(position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            sample = self.dataset.read(chosen.split, [chosen.indices[int(position)]])[0]
+            return sample.image, sample.mask
+
+        def load(position: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
+            image, mask = tf.numpy_function(read, [position], [self.image_dtype, tf.uint8], stateful=False)
+            image = tf.ensure_shape(image, (None, None, channels))
+            target = {"mask": tf.cast(tf.ensure_shape(mask, (None, None)), tf.int32)}
+            if augmentations:
+                image = tf.cast(image, tf.float32) * self.normalisation.scale
+                for number, augment in enumerate(augmentations):
+                    own = tf.random.experimental.stateless_fold_in(seed, number)
+                    image, target = augment(image, target, own)
+            return {"image": image, "mask": target["mask"], "size": tf.shape(image)[:2], "index": position}
+
+        batches = tf.data.Dataset.from_tensor_slices((positions.astype(np.int64), seeds))
+        batches = batches.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        batches = batches.padded_batch(
+            self.batch_size,
+            padding_values={
+                "image": tf.zeros((), batches.element_spec["image"].dtype),
+                "mask": tf.constant(IGNORED, tf.int32),
+                "size": tf.zeros((), tf.int32),
+                "index": tf.zeros((), tf.int64),
+            },
+        )
+        return batches.map(lambda batch: pad_edges(batch, self.size_multiple)).prefetch(2)
+
+
+def pad_edges(batch: dict[str, tf.Tensor], multiple: int) -> dict[str, tf.Tensor]:
+    """Continue each image by its edge pixels up to the batch's size, rounded up to `multiple`; the mask by IGNORED."""
+    size = batch["size"]
+    there = tf.shape(batch["mask"])[1:]
+    height, width = (-(-there[axis] // multiple) * multiple for axis in (0, 1))
+
+    def padded() -> tuple[tf.Tensor, tf.Tensor]:
+        rows = tf.minimum(tf.range(height), size[:, :1] - 1)
+        columns = tf.minimum(tf.range(width), size[:, 1:] - 1)
+        image = tf.gather(
+            tf.gather(batch["image"], rows, batch_dims=1, axis=1), columns, batch_dims=1, axis=2
+        )
+        more = [[0, 0], [0, height - there[0]], [0, width - there[1]]]
+        return image, tf.pad(batch["mask"], more, constant_values=IGNORED)
+
+    whole = tf.reduce_all(size == tf.stack([height, width]))
+    image, mask = tf.cond(whole, lambda: (batch["image"], batch["mask"]), padded)
+    image.set_shape((None, None, None, batch["image"].shape[-1]))
+    mask.set_shape((None, None, None))
+    return batch | {"image": image, "mask": mask}

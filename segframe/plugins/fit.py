@@ -1,0 +1,162 @@
+"""The default training: an own loop over compiled steps, which can stop after any step and go on bit for bit."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from typing import TYPE_CHECKING, Any
+
+from segframe.errors import SegframeError
+from segframe.hooks import hookimpl
+
+if TYPE_CHECKING:
+    from segframe.experiment import Run, RunResult
+
+log = logging.getLogger("segframe")
+
+OBJECTIVE = "val/dice"
+DATA_WAIT_LIMIT = 0.05  # share of the step time above which the data are said to be the brake
+
+
+@hookimpl(trylast=True)
+def segframe_fit(run: Run) -> RunResult:
+    loop = Loop(run)
+    try:
+        loop.train()
+        return loop.conclude()
+    finally:
+        loop.call("close")
+
+
+class Loop:
+    """One training from its state on; see segframe.plugins.fit_state for what a resumed run continues from."""
+
+    def __init__(self, run: Run):
+        from segframe.plugins.fit_state import FitState
+
+        self.run, self.settings = run, run.config["train"]
+        self.has_val = "val" in run.pipeline.parts
+        if self.settings["score_test_at"] and "test" not in run.pipeline.parts:
+            raise SegframeError("train.score_test_at", expected="data with a test split", got="none",
+                                remedy="Leave it out, or give the file a test split.")  # fmt: skip
+        self.callbacks = [
+            callback for given in run.plugins.hook.segframe_callbacks(run=run) for callback in given
+        ]
+        self.state = FitState(run, self.callbacks)
+        self.state.restore()
+        self.said_wait = False
+
+    def call(self, method: str, *arguments: Any) -> None:
+        for callback in self.callbacks:
+            if hasattr(callback, method):
+                getattr(callback, method)(*arguments)
+
+    def train(self) -> None:
+        state = self.state
+        while state.epoch < self.settings["epochs"] and not state.stopped:
+            self._steps()
+            self._end_epoch()
+            self._save_and_leave(due=state.epoch == self.settings["epochs"] or state.stopped)
+
+    def _steps(self) -> None:
+        """The steps of an epoch, or those that are left of it."""
+        state, train_step = self.state, self.run.metrics.steps.train
+        batches = self.run.pipeline.train(state.epoch, state.step_in_epoch)
+        pending = None
+        while True:
+            start = time.perf_counter()
+            batch = next(batches, None)
+            waited = time.perf_counter() - start
+            if batch is None:
+                break
+            mean, per_image = train_step(batch["image"], batch["mask"])
+            # The last step's loss is read while this step runs: reading at once would leave a GPU idle.
+            self._settle(pending)
+            pending = mean, per_image, batch["index"]
+            state.wait_seconds += waited
+            state.seconds += time.perf_counter() - start
+            if self.run.interrupt.requested() or state.due():
+                self._settle(pending)
+                pending = None
+                self._save_and_leave(due=True)
+        self._settle(pending)
+
+    def _settle(self, pending: tuple[Any, Any, Any] | None) -> None:
+        """Count a finished step, or stop at a loss that is not finite."""
+        if pending is None:
+            return
+        state, (mean, per_image, index) = self.state, pending
+        loss, images = float(mean), int(index.shape[0])
+        if not math.isfinite(loss):
+            ids = self.run.pipeline.parts["train"].ids
+            told = ", ".join(
+                f"{ids[i]} ({value:g})" for i, value in zip(index.numpy(), per_image.numpy(), strict=True)
+            )
+            raise SegframeError(
+                f"step {state.step} (epoch {state.epoch + 1})", expected="a finite loss",
+                got=f"{loss} for the samples (loss of each) {told}",
+                remedy="Lower optimizer.learning_rate, set optimizer.clip_norm=1.0, or look at these samples.",
+            )  # fmt: skip
+        self.call("on_step", state.step, {"loss": loss, "images": images})
+        state.count(loss, images)
+
+    def _end_epoch(self) -> None:
+        state, run = self.state, self.run
+        entry: dict[str, Any] = {"epoch": state.epoch + 1, "step": state.step, **state.epoch_numbers()}
+        if self.has_val:
+            found = run.metrics.score("val")
+            entry |= {f"val/{key}": _defined(value) for key, value in found.scores.items()}
+        if state.epoch + 1 in self.settings["score_test_at"]:
+            found = run.metrics.score("test")
+            state.test_at[str(state.epoch + 1)] = {
+                key: _defined(value) for key, value in found.scores.items()
+            }
+            entry |= {f"test/{key}": _defined(value) for key, value in found.scores.items()}
+        state.end_epoch(entry, entry.get(OBJECTIVE), self.settings["early_stopping_epochs"])
+        self.call("on_epoch", state.epoch - 1, entry)
+        run.tracker.epoch(state.epoch, entry)
+        if entry["data_wait"] > DATA_WAIT_LIMIT and state.epoch > 1 and not self.said_wait:
+            self.said_wait = True
+            log.warning(
+                "The network waits for data %.0f %% of the time (data_wait).", 100 * entry["data_wait"]
+            )
+
+    def _save_and_leave(self, due: bool) -> None:
+        stop = self.run.interrupt.requested()
+        if due or stop or self.state.due():
+            self.state.save()
+        if stop:
+            log.info("Saved %s after step %d.", self.run.out_dir, self.state.step)
+            self.run.interrupt.leave()
+
+    def conclude(self) -> RunResult:
+        """Load the chosen weights and score them: validation, then test, once."""
+        from segframe.experiment import RunResult
+
+        state, run = self.state, self.run
+        if self.has_val:
+            state.load_best()
+        scores: dict[str, float | None] = {}
+        per_image: dict[str, dict[str, list[Any]]] = {}
+        for part in ("val", "test"):
+            if part in run.pipeline.parts:
+                found = run.metrics.score(part)
+                scores |= {f"{part}/{key}": _defined(value) for key, value in found.scores.items()}
+                per_image[part] = {
+                    "id": list(run.pipeline.parts[part].ids),
+                    **{key: [_defined(float(v)) for v in values] for key, values in found.per_image.items()},
+                }
+        return RunResult(
+            objective=scores.get(OBJECTIVE),
+            epoch=state.best_epoch if self.has_val else state.epoch,
+            chosen_by=OBJECTIVE if self.has_val else "last epoch",
+            scores=scores,
+            test_at=state.test_at,
+            per_image=per_image,
+            out_dir=str(run.out_dir),
+        )
+
+
+def _defined(value: float) -> float | None:
+    return None if math.isnan(value) else value

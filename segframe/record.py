@@ -1,0 +1,111 @@
+"""A run's folder: what is in it, and what state the run is in. The folder is the truth; trackers mirror it.
+
+RUN_DIR/
+  config.yaml        the resolved config, whole
+  record.json        identity, versions, git commit and changes, data hash, metric contract, normalisation, device
+  status.json        running, finished, failed or interrupted; with the error, process and host
+  history.json       one entry per finished epoch
+  checkpoint.h5      everything that a resumed run needs (segframe.checkpoint)
+  result.json        the scores, of a finished run only
+  per_image.csv      every test image's scores (validation's, where there is no test split)
+  model.weights.h5   the chosen weights, with config, normalisation and class names as attributes
+  saved_model/       raw images -> logits, without segframe
+  figures/*.png      overlays and curves
+  run.log            what was said
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import filelock
+from omegaconf import OmegaConf
+
+from segframe.atomic import write_json, write_text
+from segframe.errors import SegframeError
+
+RUNNING, FINISHED, FAILED, INTERRUPTED = "running", "finished", "failed", "interrupted"
+
+
+class Record:
+    """Reads and writes a run's folder."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def read(self, name: str) -> Any:
+        """A JSON file of the folder, or None where it is not there."""
+        try:
+            return json.loads((self.folder / name).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+
+    def write(self, name: str, value: Any) -> None:
+        write_json(self.folder / name, value)
+
+    def config(self) -> dict[str, Any]:
+        """The resolved config of the run.
+
+        Raises:
+            SegframeError: the folder is not a run's.
+        """
+        try:
+            return OmegaConf.to_container(OmegaConf.load(self.folder / "config.yaml"))  # type: ignore[return-value]
+        except FileNotFoundError:
+            raise SegframeError(
+                str(self.folder), expected="the folder of a run", got="no config.yaml in it",
+                remedy="Give the folder that the run's summary names.",
+            ) from None  # fmt: skip
+
+    def write_config(self, config: Mapping[str, Any]) -> None:
+        write_text(self.folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(dict(config))))
+
+    def status(self) -> str | None:
+        """Its state, or None before it started. `running` may also mean killed: see `locked`."""
+        status = self.read("status.json")
+        return status and status["state"]
+
+    def set_status(self, state: str, error: str = "") -> None:
+        self.write(
+            "status.json", {"state": state, "error": error, "pid": os.getpid(), "host": socket.gethostname()}
+        )
+
+    def lock(self) -> filelock.BaseFileLock:
+        """Hold this while working in the folder: released by the system when the process dies.
+
+        Raises:
+            SegframeError: another process holds it.
+        """
+        lock = filelock.FileLock(self.folder / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            status = self.read("status.json") or {}
+            raise SegframeError(
+                str(self.folder), expected="a run that no other process is working on",
+                got=f"one that process {status.get('pid', '?')} on {status.get('host', '?')} is running",
+                remedy="Wait for it, end it, or use train.resume=never for a run of its own.",
+            ) from None  # fmt: skip
+        return lock
+
+
+def ending(error: BaseException) -> tuple[str, str]:
+    """(state, error text) of a run that ends with this."""
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED, str(error)
+    return FAILED, f"{type(error).__name__}: {error}"
+
+
+def find(runs_dir: Path, name: str) -> list[Path]:
+    """Folders of the runs of this name, oldest first: NAME, NAME-2, NAME-3, ... (train.resume=never adds one)."""
+    found = [runs_dir / name] if (runs_dir / name / "config.yaml").exists() else []
+    number = 2
+    while (runs_dir / f"{name}-{number}").exists():
+        found.append(runs_dir / f"{name}-{number}")
+        number += 1
+    return found

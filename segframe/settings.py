@@ -1,0 +1,103 @@
+"""The config's own sections (all but those that plugins take): their keys, types and ranges. No defaults here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from typing_extensions import TypedDict
+
+from segframe.errors import SegframeError, nearest
+from segframe.validate import validate
+
+
+def _at_least(low: float) -> Any:
+    from pydantic import Field
+
+    return Field(ge=low)
+
+
+def _between(low: float, high: float) -> Any:
+    from pydantic import Field
+
+    return Field(gt=low, lt=high)
+
+
+class Split(TypedDict):
+    """conf/split."""
+
+    __pydantic_config__ = {"extra": "forbid"}  # type: ignore[misc]
+    val: Literal["auto", "none"]
+    val_fraction: Annotated[float, _between(0, 1)]
+    seed: Annotated[int, _at_least(0)]
+
+
+class Train(TypedDict):
+    """conf/train."""
+
+    __pydantic_config__ = {"extra": "forbid"}  # type: ignore[misc]
+    epochs: Annotated[int, _at_least(1)]
+    batch_size: Annotated[int, _at_least(1)]
+    precision: Literal["float32", "bfloat16", "float16"]
+    xla: bool | Literal["auto"]
+    deterministic: bool
+    early_stopping_epochs: Annotated[int, _at_least(1)] | None
+    score_test_at: list[Annotated[int, _at_least(1)]]
+    resume: Literal["auto", "must", "never"]
+    checkpoint_seconds: Annotated[float, _at_least(0)]
+
+
+class Device(TypedDict):
+    """conf/device."""
+
+    __pydantic_config__ = {"extra": "forbid"}  # type: ignore[misc]
+    threads: Annotated[int, _at_least(1)] | None
+
+
+OWN: dict[str, Any] = {
+    "seed": Annotated[int, _at_least(0)],
+    "runs_dir": str,
+    "run_dir": str | None,
+    "split": Split,
+    "train": Train,
+    "device": Device,
+}
+SECTIONS = ("dataset", "model", "loss", "optimizer", "augment", "tracker")
+"""The sections that plugins take."""
+
+
+def check_settings(config: Mapping[str, Any]) -> None:
+    """Check everything in the config that is the core's own.
+
+    Raises:
+        SegframeError: a key is missing or unknown, or a value has the wrong type or lies outside its range.
+    """
+    known = [*OWN, *SECTIONS]
+    for key in config:
+        if key not in known:
+            raise SegframeError(
+                key, expected="a key of conf/config.yaml", got=repr(key), remedy=nearest(key, known)
+            )
+    for key in known:
+        if key not in config:
+            raise SegframeError(
+                key, expected="this key in the config", got="none", remedy="Restore it from conf/."
+            )
+    for key, annotation in OWN.items():
+        validate(annotation, config[key], key)
+    for key in SECTIONS:
+        if not isinstance(config[key], Mapping):
+            raise SegframeError(key, expected="a section with a name", got=repr(config[key]),
+                                remedy=f"Choose {key}=OPTION on the command line.")  # fmt: skip
+    train = config["train"]
+    late = [epoch for epoch in train["score_test_at"] if epoch > train["epochs"]]
+    if late:
+        raise SegframeError(
+            "train.score_test_at", expected=f"epochs up to train.epochs={train['epochs']}", got=str(late),
+            remedy="Train longer or leave them out.",
+        )  # fmt: skip
+    if config["split"]["val"] == "none" and train["early_stopping_epochs"] is not None:
+        raise SegframeError(
+            "train.early_stopping_epochs", expected="null with split.val=none",
+            got=str(train["early_stopping_epochs"]), remedy="Stopping early needs a validation split.",
+        )  # fmt: skip

@@ -1,0 +1,86 @@
+"""Which samples train, which choose, which are scored at the end."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from segframe.dataset import Dataset
+from segframe.errors import SegframeError
+
+log = logging.getLogger("segframe")
+
+
+class Part(NamedTuple):
+    """Samples of a data set that play one part in a run."""
+
+    split: str
+    """The data set's split that they lie in."""
+    indices: tuple[int, ...]
+    """Indices within that split."""
+    ids: tuple[str, ...]
+    """Their names, in the same order."""
+
+
+def parts(dataset: Dataset, section: Mapping[str, Any]) -> dict[str, Part]:
+    """{"train", "val", "test"} -> Part, without those that there are none of.
+
+    Args:
+        section: conf/split.
+
+    Raises:
+        SegframeError: nothing to train on, or too few groups to hold one out.
+    """
+    if "train" not in dataset.splits:
+        raise SegframeError(
+            "the data set", expected="a split named train", got=", ".join(dataset.splits) or "none",
+            remedy="Write its samples below /train: see the layout in segframe/plugins/hdf5.py.",
+        )  # fmt: skip
+    result = {"train": _whole(dataset, "train")}
+    if section["val"] == "none":
+        log.info(
+            "split.val=none: all %d samples of train train; the last weights are scored.",
+            len(result["train"].ids),
+        )
+        if "val" in dataset.splits:
+            log.info("The file's val split (%d samples) is not used.", len(dataset.ids("val")))
+    elif "val" in dataset.splits:
+        result["val"] = _whole(dataset, "val")
+    else:
+        result |= _hold_out(dataset, section["val_fraction"], section["seed"])
+        log.info(
+            "No val split in the data: %d of train's %d samples are held out for validation "
+            "(split.val_fraction=%g, split.seed=%d).",
+            len(result["val"].ids), len(dataset.ids("train")), section["val_fraction"], section["seed"],
+        )  # fmt: skip
+    if "test" in dataset.splits:
+        result["test"] = _whole(dataset, "test")
+    else:
+        log.info("No test split in the data: nothing is scored at the end but validation.")
+    return result
+
+
+def _whole(dataset: Dataset, split: str) -> Part:
+    ids = tuple(dataset.ids(split))
+    return Part(split, tuple(range(len(ids))), ids)
+
+
+def _hold_out(dataset: Dataset, fraction: float, seed: int) -> dict[str, Part]:
+    """Whole groups, in an order that depends on their names and the seed only, not on their order in the file."""
+    groups = tuple(dataset.groups("train"))
+    names = sorted(set(groups), key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest())
+    if len(names) < 2:
+        raise SegframeError(
+            "split.val", expected="at least two groups in train, to hold one out", got=str(len(names)),
+            remedy="Use split.val=none to train on all of it, or give the file a val split.",
+        )  # fmt: skip
+    held = set(names[: min(max(1, round(fraction * len(names))), len(names) - 1)])
+    ids = dataset.ids("train")
+
+    def part(keep: bool) -> Part:
+        indices = tuple(index for index, group in enumerate(groups) if (group in held) == keep)
+        return Part("train", indices, tuple(ids[index] for index in indices))
+
+    return {"train": part(False), "val": part(True)}

@@ -1,0 +1,73 @@
+"""The compiled training step and the compiled evaluation step of a run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from segframe.normalisation import Normalisation
+
+
+class Steps:
+    """One weight update, and one prediction, as tf.functions.
+
+    Args:
+        augmented: training images arrive scaled already (see segframe.pipeline).
+        xla: compile with XLA; every new image size compiles again.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        loss: Any,
+        optimizer: keras.optimizers.Optimizer,
+        normalisation: Normalisation,
+        *,
+        num_classes: int,
+        augmented: bool,
+        xla: bool,
+    ):
+        self.model, self.loss, self.optimizer = model, loss, optimizer
+        self.normalisation, self.num_classes, self.augmented = normalisation, num_classes, augmented
+        self.train = tf.function(self._train, jit_compile=xla, reduce_retracing=True)
+        self.evaluate = tf.function(self._evaluate, jit_compile=xla, reduce_retracing=True)
+
+    def _train(self, image: tf.Tensor, mask: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Update the weights once; returns the batch's mean loss, and (batch,) each image's."""
+        with tf.GradientTape() as tape:
+            logits = self.logits(image, training=True, scaled=self.augmented)
+            per_image = self.loss({"mask": mask}, logits)
+            mean = tf.reduce_mean(per_image)
+            if self.model.losses:  # weight penalties of layers
+                mean += tf.add_n([tf.cast(loss, tf.float32) for loss in self.model.losses])
+            scaled = self.optimizer.scale_loss(mean)
+        variables = [variable.value for variable in self.model.trainable_variables]
+        self.optimizer.apply(tape.gradient(scaled, variables), self.model.trainable_variables)
+        return mean, per_image
+
+    def _evaluate(self, image: tf.Tensor, mask: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """(batch,) loss of each image, and (batch, height, width) uint8 predicted class ids."""
+        logits = self.logits(image, training=False, scaled=False)
+        return self.loss({"mask": mask}, logits), tf.cast(tf.argmax(logits, axis=-1), tf.uint8)
+
+    def logits(self, image: tf.Tensor, *, training: bool, scaled: bool) -> tf.Tensor:
+        """Raw (or scaled) images -> (batch, height, width, num_classes) float32 logits."""
+        logits = self.model(normalise(image, self.normalisation, scaled=scaled), training=training)
+        return two_classes(tf.cast(logits, tf.float32), self.num_classes)
+
+
+def normalise(image: tf.Tensor, by: Normalisation, *, scaled: bool = False) -> tf.Tensor:
+    """(raw * scale - mean) / std in float32; `scaled`: the images are raw * scale already."""
+    image = tf.cast(image, tf.float32)
+    if not scaled:
+        image *= by.scale
+    return (image - tf.constant(by.mean, tf.float32)) / tf.constant(by.std, tf.float32)
+
+
+def two_classes(logits: tf.Tensor, num_classes: int) -> tf.Tensor:
+    """One sigmoid logit z as the two softmax logits [0, z]: the same probabilities. Others pass."""
+    if num_classes == 2 and logits.shape[-1] == 1:
+        return tf.concat([tf.zeros_like(logits), logits], axis=-1)
+    return logits

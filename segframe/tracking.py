@@ -1,0 +1,150 @@
+"""A run and its tracker: told live, never the reason that a run fails, handed in from the folder later."""
+
+from __future__ import annotations
+
+import logging
+import math
+import shlex
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
+from segframe.identity import flatten
+from segframe.record import FAILED, FINISHED, INTERRUPTED, Record
+from segframe.tracker import TrackedRun, Tracker
+
+if TYPE_CHECKING:
+    from segframe.experiment import RunResult
+
+log = logging.getLogger("segframe")
+
+FILES = ("config.yaml", "record.json", "history.json", "result.json", "per_image.csv", "run.log")
+
+
+class Telling:
+    """What a run tells its tracker. The first failure is said once; the folder is handed in at the end."""
+
+    def __init__(self, tracker: Tracker, record: Record, parent: str | None):
+        self.tracker, self.record, self.parent = tracker, record, parent
+        self.missed = False
+        self._context: AbstractContextManager[TrackedRun] | None = None
+        self._run: TrackedRun | None = None
+
+    def open(self) -> None:
+        self._try(self._enter)
+        self._tell(lambda run: run.params(flatten(self.record.config())))
+
+    def facts(self, facts: Mapping[str, Any]) -> None:
+        """record.json, once it is complete."""
+        self._tell(lambda run: run.tags(tags(self.record, facts)))
+
+    def epoch(self, epoch: int, scores: Mapping[str, float]) -> None:
+        """The numbers of a finished epoch, counted from 1."""
+        self._tell(lambda run: run.epoch(epoch, numbers(scores)))
+
+    def result(self, result: RunResult) -> None:
+        """The end: scores, files, model."""
+        self._tell(lambda run: _hand_in_end(run, self.record, vars(result)))
+
+    def close(self, error: BaseException | None = None) -> None:
+        """End the tracker's run as the run ended; hand the folder in if something was missed on the way."""
+        context, self._run = self._context, None
+        if context is not None:
+            self._try(lambda: context.__exit__(type(error) if error else None, error, None))
+        if self.missed:
+            try:
+                hand_in(self.tracker, self.record, self.parent)
+                log.info("The tracker can be reached again: the whole run is handed in.")
+            except Exception as failure:
+                log.warning(
+                    "The run is not in the tracker (%s). All of it is in its folder; hand it in later with\n"
+                    "  python -m segframe track %s", _first_line(failure), shlex.quote(str(self.record.folder)),
+                )  # fmt: skip
+
+    def _enter(self) -> None:
+        context = self.tracker.run(self.record.folder, self.record.folder.name, self.parent)
+        self._run = context.__enter__()
+        self._context = context
+
+    def _tell(self, what: Callable[[TrackedRun], None]) -> None:
+        run = self._run
+        if run is not None and not self.missed:
+            self._try(lambda: what(run))
+
+    def _try(self, what: Callable[[], Any]) -> None:
+        try:
+            what()
+        except Exception as failure:
+            self.missed = True
+            log.warning("The tracker cannot be reached (%s). The run goes on; its folder keeps everything.",
+                        _first_line(failure))  # fmt: skip
+
+
+def hand_in(tracker: Tracker, record: Record, parent: str | None = None) -> None:
+    """Tell a tracker a whole run from its folder; what it knows already stays as it is.
+
+    Raises:
+        Exception: whatever the tracker raises when its store cannot be reached.
+    """
+    status = record.read("status.json") or {"state": FAILED, "error": "killed before it began"}
+    ended = {
+        FINISHED: None,
+        FAILED: RuntimeError(status["error"]),
+        INTERRUPTED: KeyboardInterrupt(status["error"]),
+    }.get(status["state"], RuntimeError("killed: the process is gone"))
+    try:
+        with tracker.run(record.folder, record.folder.name, parent) as run:
+            run.params(flatten(record.config()))
+            run.tags(tags(record, record.read("record.json") or {}))
+            for entry in record.read("history.json") or []:
+                run.epoch(entry["epoch"], numbers(entry))
+            result = record.read("result.json")
+            if result is not None:
+                _hand_in_end(run, record, result)
+            if ended is not None:
+                raise ended
+    except (RuntimeError, KeyboardInterrupt) as error:
+        if error is not ended:
+            raise
+
+
+def tags(record: Record, facts: Mapping[str, Any]) -> dict[str, str]:
+    """What is worth searching for in a tracker."""
+    machine, git = facts.get("machine", {}), facts.get("git", {})
+    found = {
+        "segframe.folder": str(record.folder.resolve()),
+        "segframe.data_hash": facts.get("data", {}).get("content_hash", ""),
+        "segframe.git_commit": git.get("folder") or git.get("segframe") or "",
+        "segframe.git_changed": str(bool(git.get("folder_diff") or git.get("segframe_diff"))).lower(),
+        "segframe.device": ", ".join(machine.get("gpus", [])) or machine.get("processor", ""),
+        "segframe.parameters": str(facts.get("parameters", "")),
+    }
+    found |= {f"segframe.version.{name}": text for name, text in facts.get("versions", {}).items()}
+    return {key: value for key, value in found.items() if value}
+
+
+def numbers(scores: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers of an epoch that have a value: no text, nothing undefined."""
+    return {
+        key: float(value)
+        for key, value in scores.items()
+        if isinstance(value, int | float) and key != "epoch" and math.isfinite(value)
+    }
+
+
+def _hand_in_end(run: TrackedRun, record: Record, result: Mapping[str, Any]) -> None:
+    final = {f"final/{key}": value for key, value in result["scores"].items()}
+    for epoch, scores in result["test_at"].items():
+        final |= {f"at_epoch_{epoch}/{key}": value for key, value in scores.items()}
+    run.final(numbers(final | {"final/chosen_epoch": result["epoch"]}))
+    for name in FILES:
+        if (record.folder / name).exists():
+            run.file(record.folder / name)
+    for figure in sorted((record.folder / "figures").glob("*.png")):
+        run.file(figure, "figures")
+    if (record.folder / "saved_model").exists():
+        run.model(record.folder / "saved_model")
+
+
+def _first_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:300]

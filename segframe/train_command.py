@@ -1,0 +1,77 @@
+"""No verb: compose a config with Hydra, then one run, or with -m a sweep of them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from segframe.compose import explain, is_config_error, register
+from segframe.manager import Plugins, plugin_manager
+
+
+def train(words: list[str]) -> int:
+    """What `python -m segframe WORDS` does; returns the exit code."""
+    import hydra
+
+    from hydra_plugins.segframe_launcher import sweep
+
+    plugins = plugin_manager()
+    warn_of_broken(plugins)
+    register()
+    done: list[Any] = []
+
+    def task(config: DictConfig) -> Any:
+        done.append(run_here(plugins, plain(config)))
+        return done[-1].objective
+
+    # Hydra reads sys.argv, and exits by itself on errors unless asked for the full one.
+    before = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
+    sys.argv, os.environ["HYDRA_FULL_ERROR"] = ["segframe", *words], "1"
+    try:
+        hydra.main(version_base="1.3", config_path="pkg://segframe.conf", config_name="config")(task)()
+    except Exception as error:
+        if is_config_error(error):
+            raise explain(error) from error
+        raise
+    finally:
+        sys.argv = before[0]
+        if before[1] is None:
+            del os.environ["HYDRA_FULL_ERROR"]
+        code = (
+            sweep.conclude()
+        )  # here, so that a sweep that was stopped shows what it has, and closes its parent
+    return code
+
+
+def plain(config: DictConfig) -> dict[str, Any]:
+    """The resolved config as plain dicts and lists, without Hydra's own part."""
+    try:
+        found: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except Exception as error:
+        if is_config_error(error):
+            raise explain(error) from error
+        raise
+    return {key: value for key, value in found.items() if key != "hydra"}
+
+
+def run_here(plugins: Plugins, config: dict[str, Any], parent: str | None = None) -> Any:
+    """One run in this process, with its summary."""
+    from segframe.experiment import run_experiment
+    from segframe.summary import summarise
+
+    result = run_experiment(plugins, config, parent)
+    summarise(plugins, config, result)
+    return result
+
+
+def warn_of_broken(plugins: Plugins) -> None:
+    """One line for each installed plugin that could not be used."""
+    import logging
+
+    for broken in plugins.broken:
+        logging.getLogger("segframe").warning(
+            "Plugin %r of %s is left out: %s", broken.name, broken.distribution, broken.error
+        )

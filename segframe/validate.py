@@ -1,0 +1,47 @@
+"""A value against a type, by pydantic, with the fault as a SegframeError."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from segframe.errors import SegframeError, nearest
+
+
+def validate(annotation: Any, value: Any, where: str) -> Any:
+    """The value as that type: strict, but an integer counts as a float.
+
+    Args:
+        annotation: what pydantic takes: a type, a Literal, a TypedDict, an Annotated.
+        where: the value's path in the config, for the message.
+
+    Raises:
+        SegframeError: it is of another type; the path goes down to the wrong part.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(annotation).validate_python(value, strict=True)
+    except ValidationError as error:
+        # A union reports one fault per member; the member's name is not part of the user's path.
+        faults = error.errors()
+        names = {type(part) for fault in faults for part in fault["loc"]}
+        first = faults[0]
+        inner = [str(part) for part in first["loc"]] if len(faults) == 1 or int in names else []
+        path = ".".join([where, *inner])
+        if first["type"] == "extra_forbidden":
+            keys = sorted(getattr(annotation, "__annotations__", {}))
+            raise SegframeError(
+                path, expected=f"one of the keys {', '.join(keys)}", got=repr(first["loc"][-1]),
+                remedy=nearest(str(first["loc"][-1]), keys),
+            ) from error  # fmt: skip
+        told = "; or ".join(dict.fromkeys(_told(fault["msg"]) for fault in faults))
+        got = "none" if first["type"] == "missing" else repr(first["input"])
+        raise SegframeError(
+            path, expected=told, got=got, remedy=f"Set {path}=... to such a value."
+        ) from error
+
+
+def _told(message: str) -> str:
+    """pydantic's "Input should be a valid integer" -> "a valid integer"."""
+    told = message.removeprefix("Input should be ").removeprefix("Value error, ")
+    return told if told != message else message[0].lower() + message[1:]

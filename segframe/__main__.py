@@ -1,4 +1,4 @@
-"""The command line. A bare first word is a verb (`data`, `plugins`, `ui`, ...); none means train, through Hydra.
+"""The command line. A bare first word is a verb (`data`, `plugins`, `ui`); none means train, through Hydra.
 
 Exit codes: 0 done; 1 a run or a job of a sweep failed; 2 something that the user can mend; 128 + n stopped by
 signal n. `--debug` shows tracebacks.

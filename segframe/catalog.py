@@ -77,8 +77,9 @@ def check(plugins: pluggy.PluginManager, kind: str, section: Mapping[str, Any], 
     params = dict(section)
     builders = catalog(plugins, kind)
     if "name" not in params:
-        raise SegframeError(f"{where}.name", expected=f"the name of a {kind}", got="none",
-                            remedy=nearest("", builders))  # fmt: skip
+        raise SegframeError(
+            f"{where}.name", expected=f"the name of a {kind}", got="none", remedy=nearest("", builders)
+        )
     name = params.pop("name")
     if name not in builders:
         raise SegframeError(
@@ -102,9 +103,11 @@ def check(plugins: pluggy.PluginManager, kind: str, section: Mapping[str, Any], 
     for key, parameter in takes.items():
         if parameter.default is parameter.empty and key not in params and key not in facts:
             raise SegframeError(
-                f"{where}.{key}", expected=f"a value ({kind} {name!r} needs it)", got="none",
-                remedy=f"Give {where}.{key}=... on the command line or in the config."
-            )  # fmt: skip
+                f"{where}.{key}",
+                expected=f"a value ({kind} {name!r} needs it)",
+                got="none",
+                remedy=f"Give {where}.{key}=... on the command line or in the config.",
+            )
     if "terms" in takes and kind == "loss":
         _check_terms(plugins, params["terms"], where)
     for key in params:
@@ -134,14 +137,19 @@ def build(
 
 def _check_terms(plugins: pluggy.PluginManager, terms: Any, where: str) -> None:
     if not isinstance(terms, Mapping) or not terms:
-        raise SegframeError(f"{where}.terms", expected="{label: {name, weight, ...}}", got=repr(terms),
-                            remedy="See conf/loss/cross_entropy_dice.yaml.")  # fmt: skip
+        raise SegframeError(
+            f"{where}.terms",
+            expected="{label: {name, weight, ...}}",
+            got=repr(terms),
+            remedy="See conf/loss/cross_entropy_dice.yaml.",
+        )
     for label, term in terms.items():
         path = f"{where}.terms.{label}"
         weight = term.get("weight") if isinstance(term, Mapping) else None
         if isinstance(weight, bool) or not isinstance(weight, int | float):
-            raise SegframeError(f"{path}.weight", expected="a number", got=repr(weight),
-                                remedy=f"Give {path}.weight=1.0.")  # fmt: skip
+            raise SegframeError(
+                f"{path}.weight", expected="a number", got=repr(weight), remedy=f"Give {path}.weight=1.0."
+            )
         check(plugins, "loss", _without_weight(term), path)
 
 

@@ -72,9 +72,11 @@ def assign(variables: Sequence[Any], values: Sequence[np.ndarray], what: str) ->
     theirs, ours = [value.shape for value in values], [tuple(variable.shape) for variable in variables]
     if theirs != ours:
         raise SegframeError(
-            f"checkpoint of the {what}", expected=f"{len(ours)} variables of the shapes of this run",
-            got=f"{len(theirs)}", remedy="It is of other code. Use train.resume=never to start afresh.",
-        )  # fmt: skip
+            f"checkpoint of the {what}",
+            expected=f"{len(ours)} variables of the shapes of this run",
+            got=f"{len(theirs)}",
+            remedy="It is of other code. Use train.resume=never to start afresh.",
+        )
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
 
@@ -96,6 +98,8 @@ def _digest(arrays: Arrays, text: str) -> str:
 
 def _damaged(path: Path, finding: str) -> SegframeError:
     return SegframeError(
-        str(path), expected="a whole checkpoint", got=finding,
+        str(path),
+        expected="a whole checkpoint",
+        got=finding,
         remedy="It was damaged after it was written. Use train.resume=never to start afresh.",
-    )  # fmt: skip
+    )

@@ -61,17 +61,21 @@ def explain(error: BaseException) -> SegframeError:
     if missing and options:
         group, _, name = str(missing).rpartition("/")
         return SegframeError(
-            f"{group}={name}", expected=f"an option of {group} ({', '.join(sorted(options))})", got=repr(name),
+            f"{group}={name}",
+            expected=f"an option of {group} ({', '.join(sorted(options))})",
+            got=repr(name),
             remedy=nearest(name, options),
-        )  # fmt: skip
+        )
     unknown = re.search(r"Key '([^']+)' is not in struct|Could not override '([^']+)'", text)
     if unknown:
         path = key.group(1) if key else next(part for part in unknown.groups() if part)
         keys = _neighbours(error, path)
         return SegframeError(
-            path, expected="a key of the config", got=f"{path.rpartition('.')[2]!r}",
+            path,
+            expected="a key of the config",
+            got=f"{path.rpartition('.')[2]!r}",
             remedy=nearest(path.rpartition(".")[2], keys) if keys else "See python -m segframe --cfg job.",
-        )  # fmt: skip
+        )
     if "Missing mandatory value" in text or "mandatory value" in str(cause):
         path = key.group(1) if key else text.split(":")[-1].strip()
         return SegframeError(
@@ -79,9 +83,11 @@ def explain(error: BaseException) -> SegframeError:
         )
     lines = [line.strip() for line in text.splitlines() if line.strip() and "full_key" not in line]
     return SegframeError(
-        "the command line or a config file", expected="what Hydra can compose", got="; ".join(lines[:3]),
+        "the command line or a config file",
+        expected="what Hydra can compose",
+        got="; ".join(lines[:3]),
         remedy="See python -m segframe --cfg job for the whole config.",
-    )  # fmt: skip
+    )
 
 
 def _neighbours(error: BaseException, path: str) -> list[str]:

@@ -51,7 +51,7 @@ class Dataset(Protocol):
 
     @property
     def content_hash(self) -> str:
-        """sha256 over all samples' pixels, ids and groups and the facts above, whatever the file's compression."""
+        """sha256 over all samples' pixels, ids, groups and the facts above, however they are compressed."""
 
     def ids(self, split: str) -> Sequence[str]:
         """Unique names of the split's samples, in the order of their indices."""

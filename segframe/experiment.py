@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from segframe import identity, metrics, provenance
 from segframe.catalog import build, check
-from segframe.dataset import IGNORED, Dataset
 from segframe.console import log_file
+from segframe.dataset import IGNORED, Dataset
 from segframe.errors import SegframeError
-from segframe.manager import Plugins
 from segframe.interrupt import Interrupt, catching
+from segframe.manager import Plugins
 from segframe.record import FINISHED, RUNNING, Record, ending
 from segframe.resume import run_folder
 from segframe.settings import check_settings
@@ -82,8 +82,12 @@ def check_config(plugins: Plugins, config: Mapping[str, Any]) -> None:
         check(plugins, kind, config[kind])
     for label, section in config["augment"].items():
         if not isinstance(section, Mapping):
-            raise SegframeError(f"augment.{label}", expected="a section with a name", got=repr(section),
-                                remedy="See conf/augment/flips.yaml.")  # fmt: skip
+            raise SegframeError(
+                f"augment.{label}",
+                expected="a section with a name",
+                got=repr(section),
+                remedy="See conf/augment/flips.yaml.",
+            )
         check(plugins, "augment", section, f"augment.{label}")
 
 
@@ -93,7 +97,7 @@ def run_experiment(
     parent: str | None = None,
     started: Callable[[Path], None] = lambda folder: None,
 ) -> RunResult:
-    """Train, validate, score and record what a config describes; continue or return a run that is there already.
+    """Train, validate, score and record what a config describes; a run that is there already goes on.
 
     Args:
         parent: the tracker's id of the sweep that this run is a job of.
@@ -175,13 +179,21 @@ def _put_together(plugins, config, record, dataset, chosen, told, interrupt) -> 
         plugins, "model", config["model"], image_shape=dataset.image_shape, num_classes=dataset.num_classes
     )
     pipeline = Pipeline(
-        dataset, chosen, batch_size=train["batch_size"], seed=config["seed"], augmentations=augmentations,
+        dataset,
+        chosen,
+        batch_size=train["batch_size"],
+        seed=config["seed"],
+        augmentations=augmentations,
         size_multiple=getattr(model, "size_multiple", 1),
-    )  # fmt: skip
+    )
     loss = build(
-        plugins, "loss", config["loss"],
-        num_classes=dataset.num_classes, ignore_index=IGNORED, spacing=dataset.spacing,
-    )  # fmt: skip
+        plugins,
+        "loss",
+        config["loss"],
+        num_classes=dataset.num_classes,
+        ignore_index=IGNORED,
+        spacing=dataset.spacing,
+    )
     optimizer = build(
         plugins, "optimizer", config["optimizer"], total_steps=pipeline.steps("train") * train["epochs"]
     )
@@ -191,9 +203,14 @@ def _put_together(plugins, config, record, dataset, chosen, told, interrupt) -> 
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     optimizer.build(model.trainable_variables)
     steps = Steps(
-        model, loss, optimizer, pipeline.normalisation,
-        num_classes=dataset.num_classes, augmented=bool(augmentations), xla=xla,
-    )  # fmt: skip
+        model,
+        loss,
+        optimizer,
+        pipeline.normalisation,
+        num_classes=dataset.num_classes,
+        augmented=bool(augmentations),
+        xla=xla,
+    )
     facts = record.read("record.json")
     facts |= {
         "normalisation": pipeline.normalisation.as_json(),
@@ -204,9 +221,18 @@ def _put_together(plugins, config, record, dataset, chosen, told, interrupt) -> 
     record.write("record.json", facts)
     told.facts(facts)
     return Run(
-        config=config, out_dir=record.folder, plugins=plugins, dataset=dataset, pipeline=pipeline, model=model,
-        loss=loss, metrics=Evaluator(steps, pipeline), optimizer=optimizer, tracker=told, interrupt=interrupt,
-    )  # fmt: skip
+        config=config,
+        out_dir=record.folder,
+        plugins=plugins,
+        dataset=dataset,
+        pipeline=pipeline,
+        model=model,
+        loss=loss,
+        metrics=Evaluator(steps, pipeline),
+        optimizer=optimizer,
+        tracker=told,
+        interrupt=interrupt,
+    )
 
 
 def _finish(run: Run, record: Record, result: RunResult) -> None:
@@ -215,15 +241,22 @@ def _finish(run: Run, record: Record, result: RunResult) -> None:
 
     facts = record.read("record.json")
     save_weights(
-        run.out_dir / "model.weights.h5", run.model,
+        run.out_dir / "model.weights.h5",
+        run.model,
         {
-            "config": run.config, "normalisation": facts["normalisation"], "versions": facts["versions"],
-            "class_names": list(run.dataset.class_names), "image_shape": list(run.dataset.image_shape),
+            "config": run.config,
+            "normalisation": facts["normalisation"],
+            "versions": facts["versions"],
+            "class_names": list(run.dataset.class_names),
+            "image_shape": list(run.dataset.image_shape),
         },
-    )  # fmt: skip
+    )
     save_model(
-        run.out_dir / "saved_model", run.model, run.pipeline.normalisation,
-        num_classes=run.dataset.num_classes, channels=run.dataset.image_shape[2],
-    )  # fmt: skip
+        run.out_dir / "saved_model",
+        run.model,
+        run.pipeline.normalisation,
+        num_classes=run.dataset.num_classes,
+        channels=run.dataset.image_shape[2],
+    )
     record.write("result.json", vars(result))
     run.tracker.result(result)

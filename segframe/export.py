@@ -20,7 +20,7 @@ from segframe.step import normalise, two_classes
 
 
 def save_weights(path: Path, model: keras.Model, attributes: Mapping[str, Any]) -> None:
-    """`model.weights.h5` in Keras's layout, with JSON attributes: config, normalisation, class_names, versions."""
+    """Keras's weights file, with JSON attributes: config, normalisation, class_names, versions."""
     with replacing(path) as temporary:
         model.save_weights(temporary)
         with h5py.File(temporary, "r+") as file:
@@ -31,8 +31,11 @@ def save_weights(path: Path, model: keras.Model, attributes: Mapping[str, Any]) 
 def save_model(
     folder: Path, model: keras.Model, by: Normalisation, *, num_classes: int, channels: int
 ) -> None:
-    """A SavedModel: raw images (batch, height, width, channels) float32, in the range of the data set's files,
-    -> normalise -> pad -> network -> crop -> logits (batch, height, width, num_classes) float32. Any size."""
+    """A SavedModel with one function `serve`: raw images -> normalise -> pad -> network -> crop -> logits.
+
+    It takes (batch, height, width, channels) float32 of any height and width, in the range of the data
+    set's files, and returns (batch, height, width, num_classes) float32.
+    """
     multiple = getattr(model, "size_multiple", 1)
 
     def serve(image: tf.Tensor) -> tf.Tensor:

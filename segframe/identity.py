@@ -65,7 +65,7 @@ def code_hash() -> str:
 
 
 def _packages() -> Iterable[Path]:
-    """segframe's folder, then each plugin's package folder (or its single file), found without importing it."""
+    """segframe's folder, then each plugin's package folder or single file, found without importing it."""
     yield Path(__file__).parent
     for top in sorted({entry.module.split(".")[0] for entry in entry_points(group="segframe")}):
         try:

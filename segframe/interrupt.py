@@ -36,7 +36,7 @@ class Interrupt:
 
 @contextmanager
 def catching() -> Iterator[Interrupt]:
-    """Catch SIGINT and SIGTERM meanwhile. Outside of the main thread, where Python cannot, nothing is caught."""
+    """Catch SIGINT and SIGTERM meanwhile; outside of the main thread, where Python cannot, nothing is."""
     interrupt = Interrupt()
     if threading.current_thread() is not threading.main_thread():
         yield interrupt

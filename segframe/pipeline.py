@@ -103,7 +103,7 @@ class Pipeline:
 
 
 def pad_edges(batch: dict[str, tf.Tensor], multiple: int) -> dict[str, tf.Tensor]:
-    """Continue each image by its edge pixels up to the batch's size, rounded up to `multiple`; the mask by IGNORED."""
+    """Continue images by their edge pixels, masks by IGNORED, to the batch's size, rounded up."""
     size = batch["size"]
     there = tf.shape(batch["mask"])[1:]
     height, width = (-(-there[axis] // multiple) * multiple for axis in (0, 1))

@@ -2,7 +2,7 @@
 
 RUN_DIR/
   config.yaml        the resolved config, whole
-  record.json        identity, versions, git commit and changes, data hash, metric contract, normalisation, device
+  record.json        identity, versions, git commit and changes, data, metric contract, normalisation, machine
   status.json        running, finished, failed or interrupted; with the error, process and host
   history.json       one entry per finished epoch
   checkpoint.h5      everything that a resumed run needs (segframe.checkpoint)
@@ -58,9 +58,11 @@ class Record:
             return OmegaConf.to_container(OmegaConf.load(self.folder / "config.yaml"))  # type: ignore[return-value]
         except FileNotFoundError:
             raise SegframeError(
-                str(self.folder), expected="the folder of a run", got="no config.yaml in it",
+                str(self.folder),
+                expected="the folder of a run",
+                got="no config.yaml in it",
                 remedy="Give the folder that the run's summary names.",
-            ) from None  # fmt: skip
+            ) from None
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         write_text(self.folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(dict(config))))
@@ -87,10 +89,11 @@ class Record:
         except filelock.Timeout:
             status = self.read("status.json") or {}
             raise SegframeError(
-                str(self.folder), expected="a run that no other process is working on",
+                str(self.folder),
+                expected="a run that no other process is working on",
                 got=f"one that process {status.get('pid', '?')} on {status.get('host', '?')} is running",
                 remedy="Wait for it, end it, or use train.resume=never for a run of its own.",
-            ) from None  # fmt: skip
+            ) from None
         return lock
 
 
@@ -102,7 +105,7 @@ def ending(error: BaseException) -> tuple[str, str]:
 
 
 def find(runs_dir: Path, name: str) -> list[Path]:
-    """Folders of the runs of this name, oldest first: NAME, NAME-2, NAME-3, ... (train.resume=never adds one)."""
+    """Folders of the runs of this name, oldest first: NAME, NAME-2, ...; train.resume=never adds one."""
     found = [runs_dir / name] if (runs_dir / name / "config.yaml").exists() else []
     number = 2
     while (runs_dir / f"{name}-{number}").exists():

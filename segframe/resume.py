@@ -30,9 +30,11 @@ def run_folder(config: Mapping[str, Any], own: Mapping[str, Any]) -> tuple[Recor
         there = [folder] if (folder / "config.yaml").exists() else []
         if there and resume == "never":
             raise SegframeError(
-                "run_dir", expected="a new folder with train.resume=never", got=f"{folder}, which holds a run",
+                "run_dir",
+                expected="a new folder with train.resume=never",
+                got=f"{folder}, which holds a run",
                 remedy="Name another folder.",
-            )  # fmt: skip
+            )
     else:
         there = find(runs_dir, name)
         folder = runs_dir / (f"{name}-{len(there) + 1}" if there else name)
@@ -46,18 +48,22 @@ def run_folder(config: Mapping[str, Any], own: Mapping[str, Any]) -> tuple[Recor
         folder = there[-1]  # killed before its record was written: nothing to resume
     if resume == "must":
         raise SegframeError(
-            "train.resume=must", expected=f"a run of this config, data and code in {runs_dir}", got="none",
+            "train.resume=must",
+            expected=f"a run of this config, data and code in {runs_dir}",
+            got="none",
             remedy=f"{_nearest_run(runs_dir, own)}Use train.resume=auto to start it.",
-        )  # fmt: skip
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / ".writable").touch()
         (folder / ".writable").unlink()
     except OSError as error:
         raise SegframeError(
-            str(folder), expected="a folder to write the run to", got=str(error),
+            str(folder),
+            expected="a folder to write the run to",
+            got=str(error),
             remedy="Name a folder that you may write to: runs_dir=PATH.",
-        ) from error  # fmt: skip
+        ) from error
     return Record(folder), True
 
 
@@ -65,10 +71,11 @@ def _refuse_other(folder: Path, ours: Mapping[str, Any], theirs: Mapping[str, An
     differing = differences(ours, theirs)
     if differing:
         raise SegframeError(
-            str(folder), expected="a run of this config, data and code",
+            str(folder),
+            expected="a run of this config, data and code",
             got=f"one that differs in {'; '.join(differing)}",
             remedy="Change that back, or name another run_dir.",
-        )  # fmt: skip
+        )
 
 
 def _nearest_run(runs_dir: Path, own: Mapping[str, Any]) -> str:

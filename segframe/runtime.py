@@ -41,12 +41,15 @@ def _threads(asked: int | None, record: Record) -> None:
 
     facts = record.read("record.json")
     stored = facts.get("threads")
-    threads = asked or stored or len(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1))  # fmt: skip
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = asked or stored or allowed
     if stored and threads != stored:
         log.warning(
-            "device.threads=%d, but this run began with %d: its last bits will differ from an uninterrupted run's.",
-            threads, stored,
-        )  # fmt: skip
+            "device.threads=%d, but this run began with %d: its last bits will differ from those of a run "
+            "that was never cut off.",
+            threads,
+            stored,
+        )
     try:
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(threads)

@@ -1,4 +1,4 @@
-"""The config's own sections (all but those that plugins take): their keys, types and ranges. No defaults here."""
+"""The config's own sections (all but those that plugins take): keys, types and ranges. No defaults here."""
 
 from __future__ import annotations
 
@@ -87,17 +87,25 @@ def check_settings(config: Mapping[str, Any]) -> None:
         validate(annotation, config[key], key)
     for key in SECTIONS:
         if not isinstance(config[key], Mapping):
-            raise SegframeError(key, expected="a section with a name", got=repr(config[key]),
-                                remedy=f"Choose {key}=OPTION on the command line.")  # fmt: skip
+            raise SegframeError(
+                key,
+                expected="a section with a name",
+                got=repr(config[key]),
+                remedy=f"Choose {key}=OPTION on the command line.",
+            )
     train = config["train"]
     late = [epoch for epoch in train["score_test_at"] if epoch > train["epochs"]]
     if late:
         raise SegframeError(
-            "train.score_test_at", expected=f"epochs up to train.epochs={train['epochs']}", got=str(late),
+            "train.score_test_at",
+            expected=f"epochs up to train.epochs={train['epochs']}",
+            got=str(late),
             remedy="Train longer or leave them out.",
-        )  # fmt: skip
+        )
     if config["split"]["val"] == "none" and train["early_stopping_epochs"] is not None:
         raise SegframeError(
-            "train.early_stopping_epochs", expected="null with split.val=none",
-            got=str(train["early_stopping_epochs"]), remedy="Stopping early needs a validation split.",
-        )  # fmt: skip
+            "train.early_stopping_epochs",
+            expected="null with split.val=none",
+            got=str(train["early_stopping_epochs"]),
+            remedy="Stopping early needs a validation split.",
+        )

@@ -35,9 +35,11 @@ def parts(dataset: Dataset, section: Mapping[str, Any]) -> dict[str, Part]:
     """
     if "train" not in dataset.splits:
         raise SegframeError(
-            "the data set", expected="a split named train", got=", ".join(dataset.splits) or "none",
+            "the data set",
+            expected="a split named train",
+            got=", ".join(dataset.splits) or "none",
             remedy="Write its samples below /train: see the layout in segframe/plugins/hdf5.py.",
-        )  # fmt: skip
+        )
     result = {"train": _whole(dataset, "train")}
     if section["val"] == "none":
         log.info(
@@ -53,8 +55,11 @@ def parts(dataset: Dataset, section: Mapping[str, Any]) -> dict[str, Part]:
         log.info(
             "No val split in the data: %d of train's %d samples are held out for validation "
             "(split.val_fraction=%g, split.seed=%d).",
-            len(result["val"].ids), len(dataset.ids("train")), section["val_fraction"], section["seed"],
-        )  # fmt: skip
+            len(result["val"].ids),
+            len(dataset.ids("train")),
+            section["val_fraction"],
+            section["seed"],
+        )
     if "test" in dataset.splits:
         result["test"] = _whole(dataset, "test")
     else:
@@ -68,14 +73,16 @@ def _whole(dataset: Dataset, split: str) -> Part:
 
 
 def _hold_out(dataset: Dataset, fraction: float, seed: int) -> dict[str, Part]:
-    """Whole groups, in an order that depends on their names and the seed only, not on their order in the file."""
+    """Whole groups, in an order that depends on their names and the seed, not on their order in the file."""
     groups = tuple(dataset.groups("train"))
     names = sorted(set(groups), key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest())
     if len(names) < 2:
         raise SegframeError(
-            "split.val", expected="at least two groups in train, to hold one out", got=str(len(names)),
+            "split.val",
+            expected="at least two groups in train, to hold one out",
+            got=str(len(names)),
             remedy="Use split.val=none to train on all of it, or give the file a val split.",
-        )  # fmt: skip
+        )
     held = set(names[: min(max(1, round(fraction * len(names))), len(names) - 1)])
     ids = dataset.ids("train")
 

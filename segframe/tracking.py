@@ -58,8 +58,10 @@ class Telling:
             except Exception as failure:
                 log.warning(
                     "The run is not in the tracker (%s). All of it is in its folder; hand it in later with\n"
-                    "  python -m segframe track %s", _first_line(failure), shlex.quote(str(self.record.folder)),
-                )  # fmt: skip
+                    "  python -m segframe track %s",
+                    _first_line(failure),
+                    shlex.quote(str(self.record.folder)),
+                )
 
     def _enter(self) -> None:
         context = self.tracker.run(self.record.folder, self.record.folder.name, self.parent)
@@ -76,8 +78,10 @@ class Telling:
             what()
         except Exception as failure:
             self.missed = True
-            log.warning("The tracker cannot be reached (%s). The run goes on; its folder keeps everything.",
-                        _first_line(failure))  # fmt: skip
+            log.warning(
+                "The tracker cannot be reached (%s). The run goes on; its folder keeps everything.",
+                _first_line(failure),
+            )
 
 
 def hand_in(tracker: Tracker, record: Record, parent: str | None = None) -> None:

@@ -31,9 +31,11 @@ def validate(annotation: Any, value: Any, where: str) -> Any:
         if first["type"] == "extra_forbidden":
             keys = sorted(getattr(annotation, "__annotations__", {}))
             raise SegframeError(
-                path, expected=f"one of the keys {', '.join(keys)}", got=repr(first["loc"][-1]),
+                path,
+                expected=f"one of the keys {', '.join(keys)}",
+                got=repr(first["loc"][-1]),
                 remedy=nearest(str(first["loc"][-1]), keys),
-            ) from error  # fmt: skip
+            ) from error
         told = "; or ".join(dict.fromkeys(_told(fault["msg"]) for fault in faults))
         got = "none" if first["type"] == "missing" else repr(first["input"])
         raise SegframeError(

@@ -65,7 +65,11 @@ def test_it_returns_one_float32_an_image(loss, mask, logits):
 def test_right_logits_cost_less_than_wrong_ones(loss, mask):
     mask = mask[:3]
     wrong = np.where(mask == IGNORED, IGNORED, (mask + 1) % CLASSES)
-    assert (loss({"mask": mask}, confident(mask, 5.0)) < loss({"mask": mask}, confident(wrong, 5.0))).numpy().all()
+    assert (
+        (loss({"mask": mask}, confident(mask, 5.0)) < loss({"mask": mask}, confident(wrong, 5.0)))
+        .numpy()
+        .all()
+    )
 
 
 def test_permuting_images_permutes_losses(loss, mask, logits):
@@ -99,9 +103,7 @@ def test_ignored_pixels_count_nowhere(loss, mask, logits):
 def test_padding_with_ignored_pixels_changes_nothing(loss, mask, logits):
     padded = np.pad(mask, ((0, 0), (0, 3), (0, 11)), constant_values=IGNORED)
     padded_logits = np.pad(logits, ((0, 0), (0, 3), (0, 11), (0, 0)), mode="edge")
-    np.testing.assert_allclose(
-        loss({"mask": padded}, padded_logits), loss({"mask": mask}, logits), rtol=1e-5
-    )
+    np.testing.assert_allclose(loss({"mask": padded}, padded_logits), loss({"mask": mask}, logits), rtol=1e-5)
 
 
 @pytest.mark.parametrize("right", [True, False])
@@ -126,9 +128,7 @@ def test_a_compiled_step_gives_the_eager_numbers(loss, mask, logits, jit_compile
 def test_unknown_shapes_are_taken(loss, mask, logits, shape):
     logits_shape = None if shape is None else (*shape, CLASSES)
 
-    @tf.function(
-        input_signature=[tf.TensorSpec(shape, tf.int32), tf.TensorSpec(logits_shape, tf.float32)]
-    )
+    @tf.function(input_signature=[tf.TensorSpec(shape, tf.int32), tf.TensorSpec(logits_shape, tf.float32)])
     def value(mask, logits):
         return loss({"mask": mask}, logits)
 

@@ -133,7 +133,9 @@ def test_combined_asks_for_the_maps_of_all_terms_once():
 
 
 def test_logits_of_another_number_of_classes_are_refused(mask, logits):
-    with pytest.raises(SegframeError, match=r"logits: expected \(batch, height, width, 3\), got \(4, 13, 21, 1\)"):
+    with pytest.raises(
+        SegframeError, match=r"logits: expected \(batch, height, width, 3\), got \(4, 13, 21, 1\)"
+    ):
         build_dice(**FACTS)({"mask": mask}, logits[..., :1])
 
 

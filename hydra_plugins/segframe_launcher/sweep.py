@@ -50,8 +50,11 @@ class Sweep:
         try:
             self.parent = self.tracker.open_sweep(folder.name, {"segframe.sweep_dir": str(folder.resolve())})
         except Exception as error:
-            log.warning("The tracker cannot be reached (%s: %s). The jobs run without a parent run.",
-                        type(error).__name__, error)  # fmt: skip
+            log.warning(
+                "The tracker cannot be reached (%s: %s). The jobs run without a parent run.",
+                type(error).__name__,
+                error,
+            )
 
     def run_job(self, number: int, overrides: list[str], config: Mapping[str, Any]) -> float:
         """Run a job in a process of its own, wait for it, and return its objective, nan if it has none."""
@@ -124,10 +127,11 @@ class Sweep:
             values = dict(override.split("=", 1) for override in job.overrides)
             scores = [job.objective, job.scores.get("test/dice"), job.scores.get("test/iou")]
             table.add_row(
-                str(job.number), *(values.get(key, "") for key in varied),
+                str(job.number),
+                *(values.get(key, "") for key in varied),
                 *("" if score is None else f"{score:.4f}" for score in scores),
                 f"FAILED: {job.error.splitlines()[0]}" if job.error else "finished",
-            )  # fmt: skip
+            )
         console.print(table)
         console.print(f"sweep: {self.folder}", markup=False)
         where = self.tracker.where()

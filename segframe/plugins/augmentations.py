@@ -19,8 +19,12 @@ def build_flip(*, horizontal: bool = True, vertical: bool = True):
         SegframeError: both are false.
     """
     if not (horizontal or vertical):
-        raise SegframeError("augment.flip", expected="horizontal or vertical true", got="both false",
-                            remedy="Leave it out with ~augment.flip.")  # fmt: skip
+        raise SegframeError(
+            "augment.flip",
+            expected="horizontal or vertical true",
+            got="both false",
+            remedy="Leave it out with ~augment.flip.",
+        )
     from segframe.plugins.image_transforms import Flip
 
     return Flip(horizontal, vertical)

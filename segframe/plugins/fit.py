@@ -1,4 +1,4 @@
-"""The default training: an own loop over compiled steps, which can stop after any step and go on bit for bit."""
+"""The default training: an own loop over compiled steps, which can stop after any step and go on exactly."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def segframe_fit(run: Run) -> RunResult:
 
 
 class Loop:
-    """One training from its state on; see segframe.plugins.fit_state for what a resumed run continues from."""
+    """One training; segframe.plugins.fit_state has what a resumed one continues from."""
 
     def __init__(self, run: Run):
         from segframe.plugins.fit_state import FitState
@@ -38,8 +38,12 @@ class Loop:
         self.run, self.settings = run, run.config["train"]
         self.has_val = "val" in run.pipeline.parts
         if self.settings["score_test_at"] and "test" not in run.pipeline.parts:
-            raise SegframeError("train.score_test_at", expected="data with a test split", got="none",
-                                remedy="Leave it out, or give the file a test split.")  # fmt: skip
+            raise SegframeError(
+                "train.score_test_at",
+                expected="data with a test split",
+                got="none",
+                remedy="Leave it out, or give the file a test split.",
+            )
         self.callbacks = [
             callback for given in run.plugins.hook.segframe_callbacks(run=run) for callback in given
         ]
@@ -94,10 +98,11 @@ class Loop:
                 f"{ids[i]} ({value:g})" for i, value in zip(index.numpy(), per_image.numpy(), strict=True)
             )
             raise SegframeError(
-                f"step {state.step} (epoch {state.epoch + 1})", expected="a finite loss",
+                f"step {state.step} (epoch {state.epoch + 1})",
+                expected="a finite loss",
                 got=f"{loss} for the samples (loss of each) {told}",
-                remedy="Lower optimizer.learning_rate, set optimizer.clip_norm=1.0, or look at these samples.",
-            )  # fmt: skip
+                remedy="Lower optimizer.learning_rate, set optimizer.clip_norm=1.0 or look at these samples.",
+            )
         self.call("on_step", state.step, {"loss": loss, "images": images})
         state.count(loss, images)
 

@@ -18,9 +18,19 @@ if TYPE_CHECKING:
 log = logging.getLogger("segframe")
 
 SAVED = (
-    "epoch", "step", "step_in_epoch", "loss_sum", "images", "seconds", "wait_seconds",
-    "history", "best_epoch", "best_score", "stopped", "test_at",
-)  # fmt: skip
+    "epoch",
+    "step",
+    "step_in_epoch",
+    "loss_sum",
+    "images",
+    "seconds",
+    "wait_seconds",
+    "history",
+    "best_epoch",
+    "best_score",
+    "stopped",
+    "test_at",
+)
 
 
 class FitState:

@@ -33,9 +33,7 @@ class Flip:
         coins = tf.random.stateless_uniform((2,), _stream(seed, "flip"), alg="philox") < 0.5
         for axis, enabled in enumerate((self.vertical, self.horizontal)):
             if enabled:
-                image, target = _everywhere(
-                    image, target, lambda x, axis=axis: _flipped(x, coins[axis], axis)
-                )
+                image, target = _everywhere(image, target, _mirror(coins[axis], axis))
         return image, target
 
 
@@ -53,7 +51,7 @@ class QuarterTurn:
             shape = tf.shape(image)
             quarters = tf.where(shape[0] == shape[1], quarters, quarters // 2 * 2)
         elif height != width:
-            return _everywhere(image, target, lambda x: _flipped(x, quarters >= 2, 0, 1))
+            return _everywhere(image, target, _mirror(quarters >= 2, 0, 1))
         return _everywhere(image, target, lambda x: _turned(x, quarters))
 
 
@@ -98,10 +96,9 @@ def _everywhere(
     return move(image), {name: move(entry) for name, entry in target.items()}
 
 
-def _flipped(x: tf.Tensor, wanted: tf.Tensor, *axes: int) -> tf.Tensor:
+def _mirror(wanted: tf.Tensor, *axes: int) -> Callable[[tf.Tensor], tf.Tensor]:
     """(height, width, ...) mirrored along the axes where `wanted`; the static shape stays."""
-    flipped = tf.cond(wanted, lambda: tf.reverse(x, axes), lambda: x)
-    return tf.ensure_shape(flipped, x.shape)
+    return lambda x: tf.ensure_shape(tf.cond(wanted, lambda: tf.reverse(x, axes), lambda: x), x.shape)
 
 
 def _turned(x: tf.Tensor, quarters: tf.Tensor) -> tf.Tensor:

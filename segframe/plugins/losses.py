@@ -60,8 +60,12 @@ def build_dice(
     """
     ranges.above_zero("loss.smooth", smooth)
     if not include_background and num_classes < 2:
-        raise SegframeError("loss.include_background", expected="true, as there is one class only",
-                            got="false", remedy="Give loss.include_background=true.")  # fmt: skip
+        raise SegframeError(
+            "loss.include_background",
+            expected="true, as there is one class only",
+            got="false",
+            remedy="Give loss.include_background=true.",
+        )
     from segframe.plugins.pixel_losses import Dice
 
     return Dice(num_classes, ignore_index, include_background, smooth)

@@ -52,7 +52,7 @@ class MlflowRun:
                 changed[f"resumed.{name}"] = text
         for batch in _batches(new):
             self.client.log_batch(self.run_id, params=batch)
-        # MLflow never changes a param: what a resumed run may do differently (device, resume) is told by tags.
+        # MLflow never changes a param: what a resumed run does differently (device, resume) is told by tags.
         self.tags(changed)
 
     def tags(self, tags: Mapping[str, str]) -> None:
@@ -69,9 +69,8 @@ class MlflowRun:
         self.epochs.add(epoch)
 
     def final(self, scores: Mapping[str, float]) -> None:
-        """Under `final/`, so that they do not become points of the epochs' curves."""
         there = self.client.get_run(self.run_id).data.metrics
-        named = {_final(key): float(value) for key, value in scores.items()}
+        named = {allowed(key): float(value) for key, value in scores.items()}
         self.scores(
             {key: value for key, value in named.items() if key not in there or not _equal(there[key], value)}
         )
@@ -98,10 +97,6 @@ class MlflowRun:
         if error:
             self.client.set_tag(self.run_id, "error", error[:500])
         self.client.set_terminated(self.run_id, status)
-
-
-def _final(key: str) -> str:
-    return allowed(key if key.startswith("final/") else f"final/{key}")
 
 
 def _equal(first: float, second: float) -> bool:

@@ -27,16 +27,20 @@ def absolute(uri: str) -> str:
     """
     if not re.match(r"^[a-z][a-z0-9+.-]*:", uri):
         raise SegframeError(
-            "tracker.uri", expected="a URI such as sqlite:///runs/mlflow.db or http://host:5000", got=repr(uri),
+            "tracker.uri",
+            expected="a URI such as sqlite:///runs/mlflow.db or http://host:5000",
+            got=repr(uri),
             remedy=f"For a file of this machine give tracker.uri=sqlite:///{uri}/mlflow.db.",
-        )  # fmt: skip
+        )
     if not uri.startswith("sqlite:"):
         return uri
     if not uri.startswith(SQLITE) or uri[len(SQLITE) :] in ("", ":memory:"):
         raise SegframeError(
-            "tracker.uri", expected="sqlite:///PATH (three slashes, a fourth if absolute)", got=repr(uri),
+            "tracker.uri",
+            expected="sqlite:///PATH (three slashes, a fourth if absolute)",
+            got=repr(uri),
             remedy="Give tracker.uri=sqlite:///runs/mlflow.db.",
-        )  # fmt: skip
+        )
     return SQLITE + os.path.abspath(os.path.expanduser(uri[len(SQLITE) :]))
 
 
@@ -93,15 +97,18 @@ def _connect(uri: str, experiment: str, artifacts: str | None) -> tuple[MlflowCl
     found = client.get_experiment_by_name(experiment)
     if found is None:
         try:
-            return client, client.create_experiment(experiment, artifact_location=artifacts)
+            # The kind opens the UI's pages for training; without it they are those for language models.
+            kind = {"mlflow.experimentKind": "custom_model_development"}
+            return client, client.create_experiment(experiment, artifact_location=artifacts, tags=kind)
         except MlflowException:
             found = client.get_experiment_by_name(experiment)  # another process may have been first
             if found is None:
                 raise
     if found.lifecycle_stage != "active":
         raise SegframeError(
-            "tracker.experiment", expected="an experiment that is in use",
+            "tracker.experiment",
+            expected="an experiment that is in use",
             got=f"{experiment!r}, which was deleted in the MLflow UI",
             remedy=f"Restore it: mlflow experiments restore -x {found.experiment_id}, or give another name.",
-        )  # fmt: skip
+        )
     return client, found.experiment_id

@@ -101,7 +101,8 @@ class MlflowTracker:
         run_id = self._remembered(out_dir)
         if run_id and _is_there(client, run_id):
             client.update_run(run_id, status=RUNNING)
-            client.delete_tag(run_id, "error") if "error" in client.get_run(run_id).data.tags else None
+            if "error" in client.get_run(run_id).data.tags:
+                client.delete_tag(run_id, "error")
             return MlflowRun(client, run_id, self.log_model)
         tags = {KIND: "run", **({"mlflow.parentRunId": parent} if parent else {})}
         run_id = client.create_run(experiment_id, run_name=name, tags=tags).info.run_id

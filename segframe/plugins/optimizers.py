@@ -115,8 +115,12 @@ def build_sgd(
     _check(total_steps, learning_rate, clip_norm, clip_value, schedule)
     ranges.below_one("optimizer.momentum", momentum)
     if nesterov and not momentum:
-        raise SegframeError("optimizer.nesterov", expected="false where optimizer.momentum is 0", got="true",
-                            remedy="Give optimizer.momentum=0.9.")  # fmt: skip
+        raise SegframeError(
+            "optimizer.nesterov",
+            expected="false where optimizer.momentum is 0",
+            got="true",
+            remedy="Give optimizer.momentum=0.9.",
+        )
     import keras
 
     return keras.optimizers.SGD(
@@ -140,8 +144,12 @@ def _check(
         if limit is not None:
             ranges.above_zero(f"optimizer.{key}", limit)
     if clip_norm is not None and clip_value is not None:
-        raise SegframeError("optimizer.clip_value", expected="null where optimizer.clip_norm is given",
-                            got=repr(clip_value), remedy="Give one of the two.")  # fmt: skip
+        raise SegframeError(
+            "optimizer.clip_value",
+            expected="null where optimizer.clip_norm is given",
+            got=repr(clip_value),
+            remedy="Give one of the two.",
+        )
     check_schedule(total_steps, schedule)
 
 

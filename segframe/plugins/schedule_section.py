@@ -21,7 +21,12 @@ class ScheduleSection(TypedDict):
     power: float
 
 
-CONSTANT: ScheduleSection = {"name": "constant", "warmup_steps": 0, "final_fraction": 0.0, "power": 1.0}
+CONSTANT: ScheduleSection = {  # type: ignore[typeddict-item]  # mypy takes pydantic's setting for a key
+    "name": "constant",
+    "warmup_steps": 0,
+    "final_fraction": 0.0,
+    "power": 1.0,
+}
 
 
 def check_schedule(total_steps: int, schedule: ScheduleSection) -> None:

@@ -1,4 +1,4 @@
-"""`python -m segframe track RUN_DIR`: hand a run in to its tracker, after the tracker could not be reached."""
+"""`python -m segframe track RUN_DIR`: hand a run in to a tracker that could not be reached then."""
 
 from __future__ import annotations
 

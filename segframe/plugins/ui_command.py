@@ -46,14 +46,18 @@ def _check_store(uri: str) -> None:
     file = database(uri)
     if file is not None and not file.is_file():
         raise SegframeError(
-            str(file), expected="the MLflow store of some runs", got="no such file",
-            remedy="Run something first (python -m segframe), or name the folder of the runs: --runs-dir DIR.",
-        )  # fmt: skip
+            str(file),
+            expected="the MLflow store of some runs",
+            got="no such file",
+            remedy="Run something first (python -m segframe) or name the folder of the runs: --runs-dir DIR.",
+        )
     if uri.startswith("http"):
         raise SegframeError(
-            "--uri", expected="a store that is not served yet", got=without_password(uri),
+            "--uri",
+            expected="a store that is not served yet",
+            got=without_password(uri),
             remedy="An MLflow server runs there already: open that address in a browser.",
-        )  # fmt: skip
+        )
 
 
 def _check_port(port: int) -> None:
@@ -65,9 +69,11 @@ def _check_port(port: int) -> None:
             probe.bind((HOST, port))
         except OSError as error:
             raise SegframeError(
-                f"{HOST}:{port}", expected="a free port", got=str(error.strerror or error).lower(),
+                f"{HOST}:{port}",
+                expected="a free port",
+                got=str(error.strerror or error).lower(),
                 remedy=f"Give another one: --port {port + 1 if port < 65535 else 5001}.",
-            ) from error  # fmt: skip
+            ) from error
 
 
 def _command(uri: str, port: int) -> list[str]:
@@ -91,7 +97,9 @@ def _command(uri: str, port: int) -> list[str]:
 
 def _serve(uri: str, port: int) -> int:
     quiet()
-    # A session of its own: the terminal's Ctrl-C reaches us alone, and we end the server with all its workers.
+    os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")  # seven idle processes
+    os.environ.setdefault("PYTHONWARNINGS", "ignore")
+    # A session of its own: the terminal's Ctrl-C reaches us alone, and we end the server and its workers.
     server = subprocess.Popen(_command(uri, port), start_new_session=True, stdout=subprocess.DEVNULL)
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
@@ -120,8 +128,12 @@ def _wait_until_up(server: subprocess.Popen[bytes], port: int) -> None:
         except OSError:
             time.sleep(0.2)
     state = f"exit code {server.poll()}" if server.poll() is not None else f"no answer in {START_S} s"
-    raise SegframeError("MLflow's server", expected=f"an answer on {HOST}:{port}", got=state,
-                        remedy="Its own message stands above.")  # fmt: skip
+    raise SegframeError(
+        "MLflow's server",
+        expected=f"an answer on {HOST}:{port}",
+        got=state,
+        remedy="Its own message stands above.",
+    )
 
 
 def _end(server: subprocess.Popen[bytes]) -> None:

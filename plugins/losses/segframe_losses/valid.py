@@ -22,6 +22,7 @@ def only_valid(mask: tf.Tensor, logits: tf.Tensor, num_classes: int, ignore_inde
     Raises:
         SegframeError: the logits are not of num_classes, which would broadcast in silence.
     """
+    mask, logits = tf.cast(mask, tf.int32), tf.cast(logits, tf.float32)
     if logits.shape.rank is not None and logits.shape[-1] not in (None, num_classes):
         raise SegframeError(
             "logits",
@@ -29,8 +30,8 @@ def only_valid(mask: tf.Tensor, logits: tf.Tensor, num_classes: int, ignore_inde
             got=str(tuple(logits.shape)),
             remedy=f"Give the model {num_classes} outputs.",
         )
-    mask = tf.ensure_shape(tf.cast(mask, tf.int32), (None, None, None))
-    logits = tf.ensure_shape(tf.cast(logits, tf.float32), (None, None, None, num_classes))
+    mask = tf.ensure_shape(mask, (None, None, None))
+    logits = tf.ensure_shape(logits, (None, None, None, num_classes))
     valid = mask != ignore_index
     return (
         tf.where(valid, mask, -1),

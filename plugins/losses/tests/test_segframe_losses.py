@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from segframe_losses import build_focal, build_jaccard, build_tversky
 
 from segframe import IGNORED, SegframeError
 from segframe.plugins.losses import build_cross_entropy, build_dice
+from segframe_losses import build_focal, build_jaccard, build_tversky
 
 CLASSES = 3
 FACTS = {"num_classes": CLASSES, "ignore_index": IGNORED, "spacing": None}

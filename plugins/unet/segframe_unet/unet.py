@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal
 
 from segframe import SegframeError
 
 if TYPE_CHECKING:
     import keras
 
-Upsample = Literal["transpose", "bilinear", "nearest"]
-DecoderFilters = Literal["double", "same"]
-Head = Literal["softmax", "sigmoid"]
+CHOICES = {
+    "upsample": ("transpose", "bilinear", "nearest"),
+    "decoder_filters": ("double", "same"),
+    "head": ("softmax", "sigmoid"),
+}
 
 
 def build_unet(
@@ -22,9 +24,9 @@ def build_unet(
     depth: int | Literal["auto"] = 4,
     filters: int = 16,
     dropout: float = 0.0,
-    upsample: Upsample = "transpose",
-    decoder_filters: DecoderFilters = "double",
-    head: Head = "softmax",
+    upsample: Literal["transpose", "bilinear", "nearest"] = "transpose",
+    decoder_filters: Literal["double", "same"] = "double",
+    head: Literal["softmax", "sigmoid"] = "softmax",
     norm_momentum: float = 0.9,
 ) -> keras.Model:
     """U-Net: (3x3 convolution, batch normalisation, ReLU) twice at every level.
@@ -39,8 +41,8 @@ def build_unet(
         filters: channels of the first level, doubled at each level below.
         dropout: share of values dropped after each encoder block, the last included, and before its skip.
         upsample: see upsample.upsample_double.
-        decoder_filters: "double" goes up to twice the level's channels, then a 3x3 convolution with bias halves
-            them; "same" goes up straight to the level's channels.
+        decoder_filters: "double" goes up to twice the level's channels, which a 3x3 convolution with bias
+            halves; "same" goes up straight to the level's channels.
         head: "softmax" gives num_classes logits; "sigmoid" one, for binary masks.
         norm_momentum: share of the old value that a batch normalisation's running mean and variance keep at
             each step.
@@ -58,7 +60,8 @@ def build_unet(
     """
     return assemble(
         double_conv, image_shape=image_shape, num_classes=num_classes, depth=depth, filters=filters,
-        dropout=dropout, upsample=upsample, decoder_filters=decoder_filters, head=head, norm_momentum=norm_momentum,
+        dropout=dropout, upsample=upsample, decoder_filters=decoder_filters, head=head,
+        norm_momentum=norm_momentum,
     )  # fmt: skip
 
 
@@ -70,9 +73,9 @@ def assemble(
     depth: int | Literal["auto"],
     filters: int,
     dropout: float,
-    upsample: Upsample,
-    decoder_filters: DecoderFilters,
-    head: Head,
+    upsample: str,
+    decoder_filters: str,
+    head: str,
     norm_momentum: float,
 ) -> keras.Model:
     """The U-shape around `block(x, filters, *, norm_momentum, name)`, what a level computes: height and width
@@ -141,9 +144,6 @@ def _check(num_classes, depth, filters, dropout, upsample, decoder_filters, head
         ("depth", depth, 'a number >= 1 or "auto"', depth == "auto" or depth >= 1, "4"),
         ("filters", filters, "a number >= 1", filters >= 1, "16"),
         ("dropout", dropout, "a share, 0 <= dropout < 1", 0 <= dropout < 1, "0.0"),
-        ("upsample", upsample, *_one_of(Upsample, upsample)),
-        ("decoder_filters", decoder_filters, *_one_of(DecoderFilters, decoder_filters)),
-        ("head", head, *_one_of(Head, head)),
         (
             "head",
             head,
@@ -153,13 +153,12 @@ def _check(num_classes, depth, filters, dropout, upsample, decoder_filters, head
         ),
         ("norm_momentum", norm_momentum, "a share, 0 < norm_momentum < 1", 0 < norm_momentum < 1, "0.9"),
     ]
+    for key, value in (("upsample", upsample), ("decoder_filters", decoder_filters), ("head", head)):
+        settings.append(
+            (key, value, f"one of {', '.join(CHOICES[key])}", value in CHOICES[key], CHOICES[key][0])
+        )
     for key, value, expected, right, good in settings:
         if not right:
             raise SegframeError(
                 f"model.{key}", expected=expected, got=repr(value), remedy=f"Give model.{key}={good}, say."
             )
-
-
-def _one_of(choices, value) -> tuple[str, bool, str]:
-    names = get_args(choices)
-    return f"one of {', '.join(names)}", value in names, names[0]

@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 from keras import layers
 
-from segframe_unet.transposed_conv import TransposedConv2D
+from segframe_unet.transposed_conv_layer import TransposedConv2D
 
 
 def upsample_double(
@@ -31,7 +31,7 @@ def upsample_double(
 class BilinearUpsampling2D(layers.Layer):
     """(batch, height, width, channels) -> (batch, 2 * height, 2 * width, channels), bilinear.
 
-    Half-pixel centres, edges repeated: out[2i] = (x[i - 1] + 3 x[i]) / 4, out[2i + 1] = (3 x[i] + x[i + 1]) / 4.
+    Half-pixel centres, edges repeated: out[2i] = (x[i-1] + 3 x[i]) / 4, out[2i+1] = (3 x[i] + x[i+1]) / 4.
     Keras's UpSampling2D (3.15) refuses sizes that are unknown while a graph is traced.
     """
 

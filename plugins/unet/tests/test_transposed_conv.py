@@ -1,12 +1,11 @@
-"""segframe_unet.transposed_conv against a direct reading of its formula, and its two forms against each other."""
+"""segframe_unet.transposed_conv against a direct reading of its formula, and its two forms compared."""
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from segframe import SegframeError
-from segframe_unet.transposed_conv import TransposedConv2D, conv2d_transpose
+from segframe_unet.transposed_conv import conv2d_transpose
 
 # kernel, stride, padding, output_padding; the last two have output_padding above padding
 SETTINGS = [
@@ -30,7 +29,7 @@ def random_inputs(kernel_size, dtype=np.float64):
 
 
 def by_definition(images, kernel, upstream, stride, padding, output_padding):
-    """(out, gradient of sum(upstream * out) to images, to kernel), pixel by pixel; upstream=None gives ones."""
+    """(out, gradient of sum(upstream * out) to images, to kernel); upstream=None is ones."""
     size = len(kernel)
     sides = [
         (side - 1) * stride - 2 * padding + (size - 1) + 1 + output_padding for side in images.shape[1:3]
@@ -137,28 +136,3 @@ def test_form_follows_the_device(monkeypatch, gpus, padding):
 def test_settings_out_of_range_are_refused(settings, message):
     with pytest.raises(SegframeError, match=message):
         conv2d_transpose(*random_inputs(3), **settings)
-
-
-@pytest.mark.parametrize("use_bias, weights", [(False, 1), (True, 2)])
-def test_layer_doubles_sizes_and_has_a_bias_when_asked(use_bias, weights):
-    layer = TransposedConv2D(5, use_bias=use_bias)
-    assert layer(np.zeros((2, 4, 7, 3), np.float32)).shape == (2, 8, 14, 5)
-    assert layer.compute_output_shape((None, None, 7, 3)) == (None, None, 14, 5)
-    assert len(layer.weights) == weights and layer.kernel.shape == (3, 3, 5, 3)
-
-
-def test_layer_in_bfloat16_has_float32_weights_and_gradients():
-    layer = TransposedConv2D(5, dtype="mixed_bfloat16")
-    with tf.GradientTape() as tape:
-        out = layer(np.ones((2, 4, 7, 3), np.float32))
-        value = tf.reduce_sum(tf.cast(out, tf.float32))
-    assert out.dtype == tf.bfloat16
-    assert tape.gradient(value, layer.kernel.value).dtype == tf.float32
-
-
-def test_layer_made_again_from_its_config_has_the_same_one():
-    layer = TransposedConv2D(
-        5, 4, stride=3, padding=2, output_padding=1, use_bias=True, kernel_initializer="ones"
-    )
-    again = keras.layers.deserialize(keras.layers.serialize(layer))
-    assert again.get_config() == layer.get_config()

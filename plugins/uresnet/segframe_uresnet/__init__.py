@@ -1,4 +1,4 @@
-"""U-ResNet: the U-Net with a residual block (He et al., 2016, https://arxiv.org/abs/1512.03385) at every level."""
+"""U-ResNet: the U-Net with residual blocks (He et al., 2016, https://arxiv.org/abs/1512.03385)."""
 
 from segframe import hookimpl
 from segframe_uresnet.uresnet import build_uresnet

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from segframe_unet.unet import DecoderFilters, Head, Upsample, assemble, normalised_conv
+from segframe_unet.unet import assemble, normalised_conv
 
 if TYPE_CHECKING:
     import keras
@@ -17,9 +17,9 @@ def build_uresnet(
     depth: int | Literal["auto"] = 4,
     filters: int = 16,
     dropout: float = 0.0,
-    upsample: Upsample = "transpose",
-    decoder_filters: DecoderFilters = "double",
-    head: Head = "softmax",
+    upsample: Literal["transpose", "bilinear", "nearest"] = "transpose",
+    decoder_filters: Literal["double", "same"] = "double",
+    head: Literal["softmax", "sigmoid"] = "softmax",
     norm_momentum: float = 0.9,
 ) -> keras.Model:
     """The U-Net with residual_block in place of its two convolutions.
@@ -32,7 +32,8 @@ def build_uresnet(
     """
     return assemble(
         residual_block, image_shape=image_shape, num_classes=num_classes, depth=depth, filters=filters,
-        dropout=dropout, upsample=upsample, decoder_filters=decoder_filters, head=head, norm_momentum=norm_momentum,
+        dropout=dropout, upsample=upsample, decoder_filters=decoder_filters, head=head,
+        norm_momentum=norm_momentum,
     )  # fmt: skip
 
 

@@ -67,7 +67,7 @@ def test_branch_is_two_normalised_convolutions_with_one_relu_between():
 @pytest.mark.parametrize("jit_compile", [False, True], ids=["graph", "xla"])
 def test_gradient_is_finite_and_reaches_every_weight(jit_compile):
     keras.utils.set_random_seed(0)
-    model, images = build_uresnet(**TINY), random_images()
+    model, images = build_uresnet(**TINY | {"depth": 1}), random_images()
 
     @tf.function(jit_compile=jit_compile)
     def gradients(images):

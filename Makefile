@@ -1,0 +1,52 @@
+# Everything here runs in .venv, which the first command makes.
+#   make demo          the main job on the built-in data
+#   make test          the tests
+#   make demo TF=gpu   with TensorFlow for NVIDIA GPUs (about 2.7 GB more)
+PYTHON ?= python3
+TF ?= cpu
+VENV ?= $(if $(filter gpu,$(TF)),.venv-gpu,.venv)
+BIN := $(VENV)/bin
+LOCK := $(if $(filter gpu,$(TF)),requirements-gpu.lock,requirements.lock)
+UV_VERSION := 0.13.9
+
+.PHONY: demo install test test-slow check lock clean
+
+demo: install
+	$(BIN)/python -m segframe
+
+test: $(VENV)/.test-installed
+	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+test-slow: $(VENV)/.test-installed
+	$(BIN)/python -m pytest -m slow
+
+check: $(VENV)/.test-installed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+install: $(VENV)/.installed-$(TF)
+
+$(VENV)/bin/uv:
+	$(PYTHON) -m venv "$(VENV)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+# Bytecode is compiled here: without it TensorFlow's import takes three times as long.
+$(VENV)/.installed-$(TF): $(LOCK) pyproject.toml | $(VENV)/bin/uv
+	$(BIN)/uv pip install --python $(BIN)/python --compile-bytecode -r $(LOCK)
+	$(BIN)/uv pip install --python $(BIN)/python --no-deps -e .
+	touch "$@"
+
+$(VENV)/.test-installed: $(VENV)/.installed-$(TF) requirements-dev.lock
+	$(BIN)/uv pip install --python $(BIN)/python --compile-bytecode -r requirements-dev.lock
+	touch "$@"
+
+# Universal (Python 3.11 to 3.13), with hashes, without hosts.
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml
+lock: | $(VENV)/bin/uv
+	$(COMPILE) --extra cpu -o requirements.lock
+	$(COMPILE) --extra gpu -c requirements.lock -o requirements-gpu.lock
+	$(COMPILE) --extra cpu --extra dev -c requirements.lock -o requirements-dev.lock
+
+clean:
+	rm -rf $(VENV) build *.egg-info

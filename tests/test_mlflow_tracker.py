@@ -1,0 +1,221 @@
+"""segframe.plugins.mlflow_tracker with a real MLflow on SQLite."""
+
+import json
+import math
+import shutil
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from segframe.errors import SegframeError
+from segframe.plugins.mlflow_tracker import build_mlflow
+
+EPOCHS = {1: {"train/loss": 1.0, "val/dice": 0.5}, 2: {"train/loss": 0.5, "val/dice": math.nan}}
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory):
+    """An SQLite file with MLflow's tables: making them takes three seconds."""
+    import sqlite3
+
+    folder = tmp_path_factory.mktemp("store")
+    build_mlflow(uri=f"sqlite:///{folder}/mlflow.db")._connect()
+    with sqlite3.connect(folder / "mlflow.db") as connection:
+        connection.execute("DELETE FROM experiments WHERE name = 'segframe'")
+        connection.execute("DELETE FROM experiment_tags")
+    connection.close()
+    return folder / "mlflow.db"
+
+
+@pytest.fixture
+def runs_dir(tmp_path, empty_database):
+    """A folder whose name needs care in a URI."""
+    folder = tmp_path / "Läufe mit 100% Platz"
+    folder.mkdir()
+    shutil.copy(empty_database, folder / "mlflow.db")
+    return folder
+
+
+@pytest.fixture
+def tracker(runs_dir):
+    return build_mlflow(uri=f"sqlite:///{runs_dir}/mlflow.db")
+
+
+def kept(tracker, run):
+    return tracker._connect()[0].get_run(run.run_id)
+
+
+def history(tracker, run, key):
+    return [(point.step, point.value) for point in tracker._connect()[0].get_metric_history(run.run_id, key)]
+
+
+def test_a_run_is_kept_with_all_it_was_told(tracker, runs_dir):
+    (runs_dir / "a ß.txt").write_text("x")
+    with tracker.run(runs_dir / "run", "first", parent=tracker.open_sweep("sweep", {})) as run:
+        run.params({"optimizer.learning_rate": 3e-4, "odd{name}": None, "long": "x" * 7000})
+        run.tags({"segframe.data": "abc"})
+        for epoch, scores in EPOCHS.items():
+            run.epoch(epoch, scores)
+        run.final({"final/val/dice": 0.5, "final/test/dice": math.nan})
+        run.file(runs_dir / "a ß.txt", "figures")
+        assert kept(tracker, run).info.status == "RUNNING"
+    found = kept(tracker, run)
+    assert (found.info.status, found.info.run_name) == ("FINISHED", "first")
+    assert found.data.params["optimizer.learning_rate"] == "0.0003"
+    assert found.data.params["odd_name_"] == "None"
+    assert found.data.params["long"].endswith("(cut, 7000 characters)")
+    assert found.data.tags["segframe.kind"] == "run" and found.data.tags["mlflow.parentRunId"]
+    assert history(tracker, run, "train/loss") == [(1, 1.0), (2, 0.5)]
+    assert math.isnan(found.data.metrics["val/dice"]) and math.isnan(found.data.metrics["final/test/dice"])
+    assert found.data.metrics["final/val/dice"] == 0.5
+    assert [file.read_text() for file in (runs_dir / "artifacts").rglob("a ß.txt")] == ["x"]
+
+
+def test_a_run_told_everything_again_by_a_new_process_keeps_it_once(tracker, runs_dir):
+    ids = []
+    for told in (1, 2):
+        again = build_mlflow(uri=tracker.uri)
+        with again.run(runs_dir / "run", "name") as run:
+            run.params({"seed": 0, "device.threads": told})
+            for epoch, scores in list(EPOCHS.items())[:told]:
+                run.epoch(epoch, scores)
+            run.final({"final/test/dice": 0.5, "final/test/iou": math.nan})
+        ids.append(run.run_id)
+    assert ids[0] == ids[1]
+    assert history(tracker, run, "epoch") == [(1, 1.0), (2, 2.0)]
+    assert len(history(tracker, run, "val/dice")) == 2
+    assert len(history(tracker, run, "final/test/dice")) == len(history(tracker, run, "final/test/iou")) == 1
+    assert kept(tracker, run).data.params == {"seed": "0", "device.threads": "1"}
+    assert kept(tracker, run).data.tags["resumed.device.threads"] == "2"
+
+
+def test_more_params_than_mlflow_takes_at_once_are_all_kept(tracker, runs_dir):
+    with tracker.run(runs_dir / "run", "name") as run:
+        run.params({f"key.{i}": i for i in range(250)})
+    assert len(kept(tracker, run).data.params) == 250
+
+
+@pytest.mark.parametrize(
+    "error, status", [(KeyboardInterrupt(), "KILLED"), (ValueError("e" * 900), "FAILED")]
+)
+def test_a_run_that_raises_never_looks_finished(tracker, runs_dir, error, status):
+    with pytest.raises(type(error)), tracker.run(runs_dir / "run", "name") as run:
+        raise error
+    assert kept(tracker, run).info.status == status
+    assert kept(tracker, run).data.tags["error"] == (str(error) or "KeyboardInterrupt")[:500]
+    with tracker.run(runs_dir / "run", "name"):
+        pass
+    assert kept(tracker, run).info.status == "FINISHED" and "error" not in kept(tracker, run).data.tags
+
+
+def test_the_run_of_a_dead_process_can_be_closed(tracker, runs_dir):
+    context = tracker.run(runs_dir / "run", "name")
+    run = context.__enter__()
+    build_mlflow(uri=tracker.uri).close_run(runs_dir / "run", "FAILED", "exit code -9")
+    assert kept(tracker, run).info.status == "FAILED"
+    assert kept(tracker, run).data.tags["error"] == "exit code -9"
+    tracker.close_run(runs_dir / "never started", "FAILED", "")
+
+
+def test_a_run_deleted_in_the_ui_or_of_another_store_gets_a_new_id(tracker, runs_dir):
+    with tracker.run(runs_dir / "run", "name") as first:
+        pass
+    tracker._connect()[0].delete_run(first.run_id)
+    with tracker.run(runs_dir / "run", "name") as second:
+        pass
+    remembered = json.loads((runs_dir / "run" / "tracker.json").read_text())
+    assert remembered == {"tracker": "mlflow", "uri": tracker.uri, "run_id": second.run_id}
+    assert second.run_id != first.run_id
+
+
+def test_a_sweep_ends_with_its_scores(tracker):
+    sweep = tracker.open_sweep("learning rates", {"segframe.command": "-m"})
+    tracker.close_sweep(sweep, "FAILED", {"val/dice": 0.9})
+    found = tracker._connect()[0].get_run(sweep)
+    assert (found.info.status, found.data.metrics) == ("FAILED", {"val/dice": 0.9})
+    assert found.data.tags["segframe.kind"] == "sweep" and found.data.tags["segframe.command"] == "-m"
+
+
+def test_four_processes_at_once_on_a_fresh_store_all_succeed(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from segframe.plugins.mlflow_tracker import build_mlflow\n"
+        "with build_mlflow(uri='sqlite:///new/mlflow.db').run(Path(sys.argv[1]), 'name') as run:\n"
+        "    run.epoch(1, {'train/loss': 1.0})"
+    )
+    started = [subprocess.Popen([sys.executable, "-c", code, f"run{i}"], cwd=tmp_path) for i in range(4)]
+    assert [process.wait(120) for process in started] == [0, 0, 0, 0]
+    client, experiment = build_mlflow(uri=f"sqlite:///{tmp_path}/new/mlflow.db")._connect()
+    assert [run.info.status for run in client.search_runs([experiment])] == ["FINISHED"] * 4
+
+
+def test_the_command_that_shows_the_runs_is_fit_for_a_shell(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert build_mlflow(uri="sqlite:///runs/mlflow.db").where() == "python -m segframe ui"
+    named = build_mlflow(uri="sqlite:///my runs/mlflow.db").where()
+    assert named == "python -m segframe ui --runs-dir 'my runs'"
+    assert build_mlflow(uri="http://me:secret@host:5000").where() == "http://host:5000"
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("uri", ["runs", "./mlruns", "sqlite:///", "sqlite://runs/mlflow.db"])
+def test_what_is_no_store_is_refused_before_anything_is_imported(uri):
+    with pytest.raises(SegframeError, match=r"tracker\.uri: expected .* got '.*'"):
+        build_mlflow(uri=uri)
+
+
+def test_a_store_that_cannot_be_reached_raises_soon(tmp_path):
+    (tmp_path / "mlflow.db").mkdir()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound and not listening: connections are refused
+        started = time.monotonic()
+        for uri in (f"sqlite:///{tmp_path}/mlflow.db", f"http://127.0.0.1:{taken.getsockname()[1]}"):
+            with pytest.raises(Exception, match="unable to open|Max retries|refused"):
+                build_mlflow(uri=uri).open_sweep("name", {})
+    assert time.monotonic() - started < 30
+
+
+def test_importing_and_building_the_tracker_imports_nothing_heavy():
+    code = (
+        "import sys; from segframe.plugins.mlflow_tracker import build_mlflow\n"
+        "build_mlflow(uri='sqlite:///runs/mlflow.db').where()\n"
+        "sys.exit(bool({'mlflow', 'tensorflow', 'keras', 'matplotlib'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_the_model_predicts_in_a_process_without_segframe(tmp_path, empty_database):
+    import keras
+
+    folder = tmp_path / "Läufe"
+    folder.mkdir()
+    shutil.copy(empty_database, folder / "mlflow.db")
+    image = keras.Input((None, None, 2))
+    model = keras.Model(image, keras.layers.Conv2D(3, 1, bias_initializer="ones")(image))
+    model.export(str(folder / "saved"), format="tf_saved_model", verbose=False)
+    tracker = build_mlflow(uri=f"sqlite:///{folder}/mlflow.db")
+    with tracker.run(folder / "run", "name") as run:
+        run.model(folder / "saved")
+        run.model(folder / "saved")
+    (output,) = kept(tracker, run).outputs.model_outputs
+    images = np.random.default_rng(0).uniform(0, 255, (2, 5, 7, 2)).astype(np.float32)
+    np.save(tmp_path / "images.npy", images)
+    code = (
+        "import sys, numpy, mlflow; mlflow.set_tracking_uri(sys.argv[1])\n"
+        "model = mlflow.pyfunc.load_model(sys.argv[2])\n"
+        "numpy.save('logits.npy', model.predict(numpy.load('images.npy')))\n"
+        "sys.exit('segframe' in sys.modules)"
+    )
+    arguments = [sys.executable, "-c", code, tracker.uri, f"models:/{output.model_id}"]
+    assert subprocess.run(arguments, cwd=tmp_path).returncode == 0
+    np.testing.assert_allclose(np.load(tmp_path / "logits.npy"), model(images), rtol=1e-5)
+
+
+def test_no_model_is_kept_where_the_config_says_so(runs_dir):
+    tracker = build_mlflow(uri=f"sqlite:///{runs_dir}/mlflow.db", log_model=False)
+    with tracker.run(runs_dir / "run", "name") as run:
+        run.model(runs_dir / "not even there")
+    assert not kept(tracker, run).outputs.model_outputs

@@ -1,0 +1,66 @@
+"""segframe.split."""
+
+import logging
+from types import SimpleNamespace
+
+import pytest
+
+from segframe.errors import SegframeError
+from segframe.split import parts
+
+SECTION = {"val": "auto", "val_fraction": 0.2, "seed": 0}
+
+
+def data(groups=None, **sizes):
+    """A data set's facts: ids by split, and the groups of train."""
+    ids = {split: tuple(f"{split}_{number}" for number in range(size)) for split, size in sizes.items()}
+    return SimpleNamespace(
+        splits=tuple(ids),
+        ids=ids.__getitem__,
+        groups=lambda split: groups if groups and split == "train" else ids[split],
+    )
+
+
+def test_the_files_own_splits_are_taken():
+    found = parts(data(train=5, val=2, test=3), SECTION)
+    assert {name: (part.split, part.indices) for name, part in found.items()} == {
+        "train": ("train", (0, 1, 2, 3, 4)),
+        "val": ("val", (0, 1)),
+        "test": ("test", (0, 1, 2)),
+    }
+
+
+def test_without_val_a_seeded_part_of_train_is_held_out_and_said(caplog):
+    caplog.set_level(logging.INFO, "segframe")
+    first, again = parts(data(train=10, test=1), SECTION), parts(data(train=10, test=1), SECTION)
+    assert first == again
+    assert len(first["val"].ids) == 2 and len(first["train"].ids) == 8
+    assert set(first["val"].ids).isdisjoint(first["train"].ids)
+    assert "2 of train's 10 samples are held out" in caplog.text
+    others = [parts(data(train=10, test=1), SECTION | {"seed": seed})["val"].ids for seed in range(5)]
+    assert len(set(others)) > 1
+
+
+def test_groups_stay_together():
+    groups = tuple("aabbccddee")
+    found = parts(data(groups=groups, train=10), SECTION | {"val_fraction": 0.4})
+    held = {groups[index] for index in found["val"].indices}
+    assert held.isdisjoint(groups[index] for index in found["train"].indices)
+    assert len(found["val"].indices) == 4
+
+
+def test_val_none_trains_on_all_of_train_and_says_so(caplog):
+    caplog.set_level(logging.INFO, "segframe")
+    found = parts(data(train=10, val=3, test=1), SECTION | {"val": "none"})
+    assert set(found) == {"train", "test"} and len(found["train"].ids) == 10
+    assert "all 10 samples" in caplog.text and "val split (3 samples) is not used" in caplog.text
+
+
+def test_one_sample_cannot_be_held_out():
+    with pytest.raises(SegframeError, match="at least two groups.*\n.*split.val=none"):
+        parts(data(train=1), SECTION)
+
+
+def test_data_without_train_are_refused():
+    with pytest.raises(SegframeError, match="a split named train, got test"):
+        parts(data(test=3), SECTION)

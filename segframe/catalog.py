@@ -132,7 +132,14 @@ def build(
             )
             for label, term in params["terms"].items()
         }
-    return builder(**facts, **params)
+    try:
+        return builder(**facts, **params)
+    except SegframeError as error:
+        if where is None or not error.subject.startswith(f"{kind}."):
+            raise
+        # A builder does not know where in the config it stands: "loss.smooth" -> "loss.terms.dice.smooth".
+        subject = where + error.subject.removeprefix(kind)
+        raise SegframeError(subject, expected=error.expected, got=error.got, remedy=error.remedy) from error
 
 
 def _check_terms(plugins: pluggy.PluginManager, terms: Any, where: str) -> None:

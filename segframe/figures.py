@@ -75,7 +75,7 @@ def curves(path: Path, history: Sequence[Mapping[str, Any]]) -> None:
     """
     from matplotlib.figure import Figure
 
-    keys = {key for epoch in history for key in epoch}
+    keys = {key for epoch in history for key, value in epoch.items() if value is not None}
     losses = [key for key in ("train/loss", "val/loss") if key in keys]
     scores = [key for key in ("val/dice", "val/iou", "val/pixel_accuracy") if key in keys]
     panels = [(name, chosen) for name, chosen in (("loss", losses), ("score", scores)) if chosen]

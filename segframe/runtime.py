@@ -18,7 +18,6 @@ def set_up(config: Mapping[str, Any], record: Record) -> bool:
     The number of threads is stored with the run and reapplied when it resumes: sums over another number of
     threads differ in their last bits.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     import keras
     import tensorflow as tf
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from segframe.errors import SegframeError, nearest
@@ -22,12 +23,12 @@ def validate(annotation: Any, value: Any, where: str) -> Any:
     try:
         return TypeAdapter(annotation).validate_python(value, strict=True)
     except ValidationError as error:
-        # A union reports one fault per member; the member's name is not part of the user's path.
-        faults = error.errors()
-        names = {type(part) for fault in faults for part in fault["loc"]}
-        first = faults[0]
-        inner = [str(part) for part in first["loc"]] if len(faults) == 1 or int in names else []
-        path = ".".join([where, *inner])
+        # The first fault; a union reports one per member, each with the member's name behind the common path.
+        first = error.errors()[0]
+        alone = first["type"] in ("missing", "extra_forbidden")
+        faults = [first] if alone else [fault for fault in error.errors() if fault["input"] is first["input"]]
+        common = os.path.commonprefix([fault["loc"] for fault in faults])
+        path = ".".join([where, *(str(part) for part in common)])
         if first["type"] == "extra_forbidden":
             keys = sorted(getattr(annotation, "__annotations__", {}))
             raise SegframeError(

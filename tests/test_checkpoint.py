@@ -67,7 +67,8 @@ from pathlib import Path
 from segframe import checkpoint
 number = 0
 while True:
-    checkpoint.save(Path({str(path)!r}), {{"model": [np.full((1000, 500), number, np.float32)]}}, {{"number": number}})
+    arrays = {{"model": [np.full((1000, 500), number, np.float32)]}}
+    checkpoint.save(Path({str(path)!r}), arrays, {{"number": number}})
     number += 1
 """
     random = np.random.default_rng(1)

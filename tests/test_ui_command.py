@@ -112,9 +112,8 @@ def test_a_browser_lists_the_sweeps_runs_and_compares_their_learning_rates(serve
     listed = f"{served}/#/experiments/1/runs?orderByKey={quote('metrics.`final/val/dice`')}&orderByAsc=false"
     page = dom_with(listed, ids, tmp_path / "listed")
     assert [name for name in ids if name in page] == list(ids)
-    compared = (
-        f"{served}/#/compare-runs?runs={quote(json.dumps([*ids.values()]))}&experiments={quote('["1"]')}"
-    )
+    runs = quote(json.dumps(list(ids.values())))
+    compared = f"{served}/#/compare-runs?runs={runs}&experiments=%5B%221%22%5D"
     rates = [str(rate) for rate in RATES.values()]
     page = dom_with(compared, [*ids, *rates], tmp_path / "compared")
     assert "optimizer.learning_rate" in page

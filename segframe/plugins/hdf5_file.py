@@ -1,4 +1,4 @@
-"""An HDF5 file opened for reading, or a SegframeError that says why not; what lies in it, links out of it refused."""
+"""An HDF5 file opened for reading, or why it cannot be; what lies in it, links out of it refused."""
 
 from __future__ import annotations
 
@@ -79,6 +79,6 @@ def member(group: Any, name: str, where: str) -> Any:
             where,
             expected="values in the file itself",
             got=kind,
-            remedy="Copy them into one file: h5repack -M, or h5py's copy with expand_soft and expand_external.",
+            remedy="Copy them into one file: h5py's copy(..., expand_soft=True, expand_external=True).",
         )
     return found

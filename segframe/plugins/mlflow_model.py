@@ -64,7 +64,7 @@ def _callable_module(saved_model: Path) -> Any:
     endpoint = loaded.signatures["serving_default"]
     (argument, spec), *_ = endpoint.structured_input_signature[1].items()
 
-    class Images2Logits(tf.Module):
+    class ImagesToLogits(tf.Module):
         def __init__(self) -> None:
             super().__init__()
             self.loaded, self.endpoint = loaded, endpoint
@@ -74,7 +74,7 @@ def _callable_module(saved_model: Path) -> Any:
             (logits,) = self.endpoint(**{argument: images}).values()
             return logits
 
-    return Images2Logits()
+    return ImagesToLogits()
 
 
 def _requirements(tensorflow: str) -> list[str]:

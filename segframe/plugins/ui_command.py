@@ -78,17 +78,8 @@ def _check_port(port: int) -> None:
 
 def _command(uri: str, port: int) -> list[str]:
     file = database(uri)
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", for_mlflow(uri)]
-    command += [
-        "--host",
-        HOST,
-        "--port",
-        str(port),
-        "--workers",
-        "1",
-        "--uvicorn-opts",
-        "--log-level warning",
-    ]
+    command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port)]
+    command += ["--workers", "1", "--uvicorn-opts", "--log-level warning"]
     if file is not None:
         artifacts = (file.parent / "artifacts").as_uri()
         command += ["--default-artifact-root", artifacts, "--artifacts-destination", artifacts]
@@ -100,7 +91,13 @@ def _serve(uri: str, port: int) -> int:
     os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")  # seven idle processes
     os.environ.setdefault("PYTHONWARNINGS", "ignore")
     # A session of its own: the terminal's Ctrl-C reaches us alone, and we end the server and its workers.
-    server = subprocess.Popen(_command(uri, port), start_new_session=True, stdout=subprocess.DEVNULL)
+    # The store's address goes by the environment: it may hold a password, and options are for all to see.
+    server = subprocess.Popen(
+        _command(uri, port),
+        env={**os.environ, "MLFLOW_BACKEND_STORE_URI": for_mlflow(uri)},
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+    )
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         _wait_until_up(server, port)

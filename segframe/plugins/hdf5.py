@@ -1,0 +1,195 @@
+"""Data sets in one HDF5 file. The layout:
+
+    /SPLIT/images   (samples, height, width, channels) uint8 or float32; SPLIT: train, and val and test if any
+    /SPLIT/masks    (samples, height, width) uint8 class ids, 0 = background unless class_names says otherwise
+    /SPLIT/ids      (samples,) unique names, string; made up as SPLIT/0, SPLIT/1, ... where missing
+    /SPLIT/groups   (samples,) optional, string: what must not be split (a patient)
+                    (attributes `ids` and `groups` of /SPLIT are read too; they end at about 4,500 samples)
+    / attributes    class_names, num_classes (one of them), ignore_index, spacing (row, column) in mm,
+                    source, licence (all four optional)
+
+Images of differing sizes: one dataset per sample, /SPLIT/images/ID and /SPLIT/masks/ID. An image may lack
+its channel axis and a mask may have one of length 1. An `ignore_index` is turned into IGNORED; one below
+num_classes is a class that is no output: it is taken out and the ids above it shift down.
+
+The writer (hdf5_writer.py) stores each sample as one chunk, compressed by lzf. Facts are checked when a
+file is opened, every sample before it is used (verify.py).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from segframe.dataset import IGNORED, Dataset, Sample
+from segframe.errors import SegframeError
+from segframe.hooks import hookimpl
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from segframe.plugins.hdf5_layout import Facts, Split
+
+log = logging.getLogger("segframe")
+
+
+@hookimpl
+def segframe_datasets():
+    return {"hdf5": open_hdf5}
+
+
+def open_hdf5(*, path: str) -> Dataset:
+    """The data set in an HDF5 file.
+
+    Args:
+        path: the file; ~ is your home folder.
+
+    Raises:
+        SegframeError: the file is not there, not whole, being written, or not in the layout.
+    """
+    from segframe.plugins.hdf5_file import open_file
+    from segframe.plugins.hdf5_layout import read_layout
+
+    where = Path(path).expanduser()
+    file = open_file(where)
+    try:
+        facts, splits = read_layout(file, where)
+    except BaseException:
+        file.close()
+        raise
+    return Hdf5Dataset(where, file, facts, splits)
+
+
+class Hdf5Dataset:
+    """Samples of an open HDF5 file; satisfies segframe.dataset.Dataset."""
+
+    ignore_index = IGNORED
+
+    def __init__(self, path: Path, file: Any, facts: Facts, splits: Mapping[str, Split]):
+        self.path = path
+        self.num_classes, self.class_names = len(facts.class_names), facts.class_names
+        self.spacing = facts.spacing
+        self.image_shape = facts.image_shape
+        self._splits = dict(splits)
+        self._file, self._process = file, os.getpid()
+        self._lock = threading.Lock()
+        self._new_ids, self._is_class = _tables(facts)
+        self._content_hash: str | None = None
+        if facts.ignore_index is not None and facts.ignore_index < facts.file_classes:
+            log.info(
+                "%s: class %d (%s) is its ignore_index: it counts nowhere, %d classes are left%s",
+                path,
+                facts.ignore_index,
+                facts.ignored_name,
+                self.num_classes,
+                " and the ids above it shift down" if facts.ignore_index < self.num_classes else "",
+            )
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return tuple(self._splits)
+
+    def ids(self, split: str) -> Sequence[str]:
+        return self._split(split).ids
+
+    def groups(self, split: str) -> Sequence[str]:
+        return self._split(split).groups or self._split(split).ids
+
+    @property
+    def content_hash(self) -> str:
+        """Of every sample, each of which is checked on the way."""
+        if self._content_hash is None:
+            from segframe.plugins.verify import cached_content_hash
+
+            self._content_hash = cached_content_hash(self, self.path)
+        return self._content_hash
+
+    def read(self, split: str, indices: Sequence[int]) -> list[Sample]:
+        return [Sample(*self._checked(split, int(index))) for index in indices]
+
+    def masks(self, split: str, index: int) -> np.ndarray:
+        """(height, width) uint8 class ids as the file has them."""
+        return self._arrays(split, index, "masks")[0]
+
+    def is_binary_0_255(self) -> bool:
+        """Whether the file's masks hold 0 and 255 only: reads all of them."""
+        import numpy as np
+
+        found = np.zeros(256, bool)
+        for split, samples in self._splits.items():
+            for index in range(len(samples.ids)):
+                found[np.unique(self.masks(split, index))] = True
+        return bool(found[255]) and not found[1:255].any()
+
+    def close(self) -> None:
+        """Let go of the file, so that it can be written again."""
+        with self._lock:
+            self._file.close()
+
+    def _split(self, split: str) -> Split:
+        if split not in self._splits:
+            raise SegframeError(
+                f"data file {self.path}",
+                expected=f"a split of {', '.join(self._splits)}",
+                got=repr(split),
+                remedy="See `splits` of the data set.",
+            )
+        return self._splits[split]
+
+    def _checked(self, split: str, index: int) -> tuple[np.ndarray, np.ndarray]:
+        image, mask = self._arrays(split, index, "images", "masks")
+        if not self._is_class[mask].all():
+            raise self._wrong_ids(split, index, mask)
+        return image, self._new_ids[mask]
+
+    def _arrays(self, split: str, index: int, *kinds: str) -> list[np.ndarray]:
+        samples = self._split(split)
+        if not 0 <= index < len(samples.ids):
+            raise IndexError(f"{split} has {len(samples.ids)} samples, there is no index {index}")
+        # HDF5 is one thread at a time; d[i] in a loop, since fancy indexing is 30 to 1,000 times slower.
+        with self._lock:
+            if self._process != os.getpid():
+                from segframe.plugins.hdf5_file import open_file
+
+                self._file, self._process = open_file(self.path), os.getpid()
+            try:
+                return [samples.array(self._file, kind, index) for kind in kinds]
+            except OSError as error:
+                raise SegframeError(
+                    f"data file {self.path}, {split} sample {samples.ids[index]!r}",
+                    expected="an image and a mask that can be read",
+                    got=str(error),
+                    remedy="The file is damaged: copy or write it again.",
+                ) from error
+
+    def _wrong_ids(self, split: str, index: int, mask: np.ndarray) -> SegframeError:
+        import numpy as np
+
+        from segframe.plugins.hdf5_layout import wrong_ids_remedy
+
+        outside = [int(value) for value in np.unique(mask) if not self._is_class[value]]
+        known = ", ".join(f"{i} {name}" for i, name in enumerate(self.class_names))
+        return SegframeError(
+            f"data file {self.path}, {split} sample {self.ids(split)[index]!r}, mask",
+            expected=f"class ids of {int(self._is_class.sum())} classes ({known})",
+            got=f"id{'s' * (len(outside) > 1)} {', '.join(map(str, outside[:10]))}"
+            + ", ..." * (len(outside) > 10),
+            remedy=wrong_ids_remedy(self.path, outside, outside == [255] and self.is_binary_0_255()),
+        )
+
+
+def _tables(facts: Facts) -> tuple[np.ndarray, np.ndarray]:
+    """(256,) uint8: the file's id -> ours; (256,) bool: ids that may stand in the file."""
+    import numpy as np
+
+    new_ids = np.arange(256, dtype=np.uint8)
+    allowed = np.arange(256) < facts.file_classes
+    if facts.ignore_index is not None:
+        new_ids[facts.ignore_index + 1 :] -= np.uint8(facts.ignore_index < facts.file_classes)
+        new_ids[facts.ignore_index] = IGNORED
+        allowed[facts.ignore_index] = True
+    return new_ids, allowed

@@ -1,0 +1,107 @@
+"""segframe.pipeline: the same batches for a seed, padded by edges, resumable in mid-epoch."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from segframe.dataset import IGNORED, Sample
+from segframe.pipeline import Pipeline, pad_edges
+from segframe.split import Part
+
+
+def dataset(sizes):
+    random = np.random.default_rng(5)
+    samples = [
+        Sample(random.integers(256, size=(*size, 2), dtype=np.uint8), random.integers(3, size=size, dtype=np.uint8))
+        for size in sizes
+    ]
+    largest = tuple(max(size[axis] for size in sizes) for axis in (0, 1))
+    return SimpleNamespace(
+        image_shape=(*largest, 2), read=lambda split, indices: [samples[i] for i in indices], samples=samples
+    )
+
+
+def pipeline(sizes, **settings):
+    data = dataset(sizes)
+    part = Part("train", tuple(range(len(sizes))), tuple(f"s{i}" for i in range(len(sizes))))
+    return data, Pipeline(data, {"train": part}, **{"batch_size": 2, "seed": 3, **settings})
+
+
+SIZES = [(13, 21), (8, 8), (1, 1), (16, 5), (7, 30)]
+
+
+def numpy(batches):
+    return [{key: value.numpy() for key, value in batch.items()} for batch in batches]
+
+
+def test_images_are_continued_by_their_edges_and_masks_by_ignored():
+    data, batches = pipeline(SIZES, size_multiple=4)
+    for batch in numpy(batches.evaluate("train")):
+        for row, position in enumerate(batch["index"]):
+            image, mask = data.samples[position]
+            height, width = mask.shape
+            more = (batch["mask"].shape[1] - height, batch["mask"].shape[2] - width)
+            expected = np.pad(image, ((0, more[0]), (0, more[1]), (0, 0)), mode="edge")
+            np.testing.assert_array_equal(batch["image"][row], expected)
+            assert batch["image"].dtype == np.uint8
+            expected = np.pad(mask, ((0, more[0]), (0, more[1])), constant_values=IGNORED)
+            np.testing.assert_array_equal(batch["mask"][row], expected)
+            assert tuple(batch["size"][row]) == (height, width)
+        sizes = [SIZES[position] for position in batch["index"]]
+        for axis in (0, 1):
+            assert batch["mask"].shape[1 + axis] == -(-max(size[axis] for size in sizes) // 4) * 4
+
+
+def test_every_sample_comes_once_an_epoch_in_an_order_of_seed_and_epoch():
+    _, batches = pipeline(SIZES)
+
+    def order(epoch):
+        return [int(i) for batch in numpy(batches.train(epoch)) for i in batch["index"]]
+
+    assert sorted(order(0)) == list(range(5))
+    assert order(0) == order(0)
+    assert len({tuple(order(epoch)) for epoch in range(6)}) > 1
+    assert order(0) != [int(i) for b in numpy(pipeline(SIZES, seed=4)[1].train(0)) for i in b["index"]]
+
+
+def test_an_epoch_continued_at_a_step_gives_the_rest_of_it():
+    def shift(image, target, seed):
+        return image + tf.random.stateless_uniform((), seed), target
+
+    _, batches = pipeline([(8, 8)] * 5, augmentations=[shift])
+    whole, rest = numpy(batches.train(2)), numpy(batches.train(2, start_step=1))
+    assert len(whole) == 3 and len(rest) == 2
+    for one, other in zip(whole[1:], rest, strict=True):
+        for key in one:
+            np.testing.assert_array_equal(one[key], other[key])
+
+
+def test_augmentations_get_scaled_floats_and_their_own_seeds():
+    seen = []
+
+    def look(image, target, seed):
+        seen.append(image.dtype)
+        return image + tf.cast(seed[0], tf.float32), target
+
+    data, batches = pipeline([(8, 8)] * 4, batch_size=4, augmentations=[look, look])
+    (first,), (second,) = numpy(batches.train(0)), numpy(batches.train(1))
+    assert set(seen) == {tf.float32} and first["image"].dtype == np.float32
+    added = first["image"][0] - data.samples[first["index"][0]].image / np.float32(255)
+    assert np.ptp(added) < 1e3  # one number (of the size of 1e9) for the whole image
+    assert not np.array_equal(np.sort(first["image"].ravel()), np.sort(second["image"].ravel()))
+
+
+@pytest.mark.parametrize("multiple", [1, 2, 16])
+def test_padding_works_in_a_compiled_graph_with_unknown_sizes(multiple):
+    spec = {
+        "image": tf.TensorSpec((None, None, None, 1), tf.float32),
+        "mask": tf.TensorSpec((None, None, None), tf.int32),
+        "size": tf.TensorSpec((None, 2), tf.int32),
+    }
+    padded = tf.function(lambda batch: pad_edges(batch, multiple), input_signature=[spec])
+    found = padded({"image": tf.ones((2, 3, 5, 1)), "mask": tf.zeros((2, 3, 5), tf.int32),
+                    "size": tf.constant([[3, 5], [3, 5]])})  # fmt: skip
+    assert found["image"].shape == (2, -(-3 // multiple) * multiple, -(-5 // multiple) * multiple, 1)
+    assert (found["image"].numpy() == 1).all()

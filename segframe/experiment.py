@@ -16,6 +16,7 @@ from segframe.dataset import IGNORED, Dataset
 from segframe.errors import SegframeError
 from segframe.interrupt import Interrupt, catching
 from segframe.manager import Plugins
+from segframe.quiet import import_tensorflow
 from segframe.record import FINISHED, RUNNING, Record, ending
 from segframe.resume import run_folder
 from segframe.settings import check_settings
@@ -129,6 +130,7 @@ def run_experiment(
             record.set_status(RUNNING)
             told = Telling(tracker, record, parent)
             try:
+                import_tensorflow()
                 told.open()
                 run = _put_together(plugins, config, record, dataset, chosen, told, interrupt)
                 result = plugins.hook.segframe_fit(run=run)

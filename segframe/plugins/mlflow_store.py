@@ -97,9 +97,7 @@ def _connect(uri: str, experiment: str, artifacts: str | None) -> tuple[MlflowCl
     found = client.get_experiment_by_name(experiment)
     if found is None:
         try:
-            # The kind opens the UI's pages for training; without it they are those for language models.
-            kind = {"mlflow.experimentKind": "custom_model_development"}
-            return client, client.create_experiment(experiment, artifact_location=artifacts, tags=kind)
+            return client, client.create_experiment(experiment, artifact_location=artifacts)
         except MlflowException:
             found = client.get_experiment_by_name(experiment)  # another process may have been first
             if found is None:

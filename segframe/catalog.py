@@ -128,7 +128,7 @@ def build(
         params["terms"] = {
             label: (
                 float(term["weight"]),
-                build(plugins, "loss", _without_weight(term), f"{where or kind}.terms.{label}", **facts),
+                build(plugins, "loss", without_weight(term), f"{where or kind}.terms.{label}", **facts),
             )
             for label, term in params["terms"].items()
         }
@@ -139,7 +139,8 @@ def build(
             raise
         # A builder does not know where in the config it stands: "loss.smooth" -> "loss.terms.dice.smooth".
         subject = where + error.subject.removeprefix(kind)
-        raise SegframeError(subject, expected=error.expected, got=error.got, remedy=error.remedy) from error
+        remedy = error.remedy.replace(f"{kind}.", f"{where}.")
+        raise SegframeError(subject, expected=error.expected, got=error.got, remedy=remedy) from error
 
 
 def _check_terms(plugins: pluggy.PluginManager, terms: Any, where: str) -> None:
@@ -157,10 +158,11 @@ def _check_terms(plugins: pluggy.PluginManager, terms: Any, where: str) -> None:
             raise SegframeError(
                 f"{path}.weight", expected="a number", got=repr(weight), remedy=f"Give {path}.weight=1.0."
             )
-        check(plugins, "loss", _without_weight(term), path)
+        check(plugins, "loss", without_weight(term), path)
 
 
-def _without_weight(term: Mapping[str, Any]) -> dict[str, Any]:
+def without_weight(term: Mapping[str, Any]) -> dict[str, Any]:
+    """A term of a combined loss as that loss's own section."""
     return {key: value for key, value in term.items() if key != "weight"}
 
 

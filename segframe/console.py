@@ -16,7 +16,9 @@ def set_up_console() -> None:
     """Show segframe's lines on stderr; called once, by the command line."""
     from rich.console import Console
 
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's own chatter, in this and child processes
+    os.environ.setdefault(
+        "TF_CPP_MIN_LOG_LEVEL", "2"
+    )  # TensorFlow's own chatter, in this and child processes
     console = Console(stderr=True, highlight=False, soft_wrap=True)
 
     class Lines(logging.Handler):

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segframe import identity, metrics, provenance
+from segframe import identity
+from segframe.assemble import facts, probe_values, put_together
 from segframe.catalog import build, check
 from segframe.console import log_file
-from segframe.dataset import IGNORED, Dataset
+from segframe.dataset import Dataset
 from segframe.errors import SegframeError
 from segframe.interrupt import Interrupt, catching
 from segframe.manager import Plugins
@@ -113,6 +114,7 @@ def run_experiment(
     tracker = build(plugins, "tracker", config["tracker"])
     own = identity.identity_of(config, dataset.content_hash, identity.code_hash())
     chosen = parts(dataset, config["split"])
+    probe_values(plugins, config, dataset, chosen)
     record, fresh = run_folder(config, own)
     started(record.folder)
     with record.lock():
@@ -126,13 +128,13 @@ def run_experiment(
             interrupt = stack.enter_context(catching())
             if fresh:
                 record.write_config(config)
-                record.write("record.json", _facts(plugins, dataset, own, chosen))
+                record.write("record.json", facts(plugins, dataset, own, chosen))
             record.set_status(RUNNING)
             told = Telling(tracker, record, parent)
             try:
                 import_tensorflow()
                 told.open()
-                run = _put_together(plugins, config, record, dataset, chosen, told, interrupt)
+                run = put_together(plugins, config, record, dataset, chosen, told, interrupt)
                 result = plugins.hook.segframe_fit(run=run)
                 _finish(run, record, result)
                 record.set_status(FINISHED)
@@ -142,99 +144,6 @@ def run_experiment(
                 told.close(error)
                 raise
     return result
-
-
-def _facts(
-    plugins: Plugins, dataset: Dataset, own: Mapping[str, Any], chosen: Mapping[str, Any]
-) -> dict[str, Any]:
-    commit, diff = provenance.git(Path(__file__).parent)
-    work_commit, work_diff = provenance.git(Path.cwd())
-    return {
-        "identity": dict(own),
-        "versions": provenance.versions(plugins),
-        "git": {"segframe": commit, "segframe_diff": diff, "folder": work_commit, "folder_diff": work_diff},
-        "data": {
-            "content_hash": dataset.content_hash,
-            "class_names": list(dataset.class_names),
-            "foreground": metrics.foreground(dataset.class_names),
-            "spacing_mm": dataset.spacing and list(dataset.spacing),
-            "samples": {name: list(part.ids) for name, part in chosen.items()},
-        },
-        "metric_contract": metrics.CONTRACT,
-    }
-
-
-def _put_together(plugins, config, record, dataset, chosen, told, interrupt) -> Run:
-    """Import TensorFlow, set it up and build all parts of the run."""
-    from segframe.runtime import set_up
-
-    xla = set_up(config, record)
-    from segframe.evaluator import Evaluator
-    from segframe.pipeline import Pipeline
-    from segframe.step import Steps
-
-    train = config["train"]
-    augmentations = [
-        build(plugins, "augment", section, f"augment.{label}") for label, section in config["augment"].items()
-    ]
-    model = build(
-        plugins, "model", config["model"], image_shape=dataset.image_shape, num_classes=dataset.num_classes
-    )
-    pipeline = Pipeline(
-        dataset,
-        chosen,
-        batch_size=train["batch_size"],
-        seed=config["seed"],
-        augmentations=augmentations,
-        size_multiple=getattr(model, "size_multiple", 1),
-    )
-    loss = build(
-        plugins,
-        "loss",
-        config["loss"],
-        num_classes=dataset.num_classes,
-        ignore_index=IGNORED,
-        spacing=dataset.spacing,
-    )
-    optimizer = build(
-        plugins, "optimizer", config["optimizer"], total_steps=pipeline.steps("train") * train["epochs"]
-    )
-    if train["precision"] == "float16":
-        import keras
-
-        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-    optimizer.build(model.trainable_variables)
-    steps = Steps(
-        model,
-        loss,
-        optimizer,
-        pipeline.normalisation,
-        num_classes=dataset.num_classes,
-        augmented=bool(augmentations),
-        xla=xla,
-    )
-    facts = record.read("record.json")
-    facts |= {
-        "normalisation": pipeline.normalisation.as_json(),
-        "parameters": int(model.count_params()),
-        "xla": xla,
-        "machine": provenance.machine(),
-    }
-    record.write("record.json", facts)
-    told.facts(facts)
-    return Run(
-        config=config,
-        out_dir=record.folder,
-        plugins=plugins,
-        dataset=dataset,
-        pipeline=pipeline,
-        model=model,
-        loss=loss,
-        metrics=Evaluator(steps, pipeline),
-        optimizer=optimizer,
-        tracker=told,
-        interrupt=interrupt,
-    )
 
 
 def _finish(run: Run, record: Record, result: RunResult) -> None:

@@ -6,7 +6,7 @@ import os
 import sys
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import Container, DictConfig, OmegaConf
 
 from segframe.compose import explain, is_config_error, register
 from segframe.manager import Plugins, plugin_manager
@@ -21,11 +21,14 @@ def train(words: list[str]) -> int:
     plugins = plugin_manager()
     warn_of_broken(plugins)
     register()
-    done: list[Any] = []
+    failure: list[BaseException] = []
 
     def task(config: DictConfig) -> Any:
-        done.append(run_here(plugins, plain(config)))
-        return done[-1].objective
+        try:
+            return run_here(plugins, plain(config)).objective
+        except Exception as error:  # raised below: Hydra would print a line of its own first
+            failure.append(error)
+            return None
 
     # Hydra reads sys.argv, and exits by itself on errors unless asked for the full one.
     before = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
@@ -43,18 +46,27 @@ def train(words: list[str]) -> int:
         code = (
             sweep.conclude()
         )  # here, so that a sweep that was stopped shows what it has, and closes its parent
+    if failure:
+        raise failure[0]
     return code
 
 
 def plain(config: DictConfig) -> dict[str, Any]:
     """The resolved config as plain dicts and lists, without Hydra's own part."""
+    found: dict[str, Any] = {}
     try:
-        found: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        for key in config:
+            if key != "hydra":  # its own part has keys without a value that only help texts use
+                value = config[str(key)]
+                inner = isinstance(value, Container)
+                found[str(key)] = (
+                    OmegaConf.to_container(value, resolve=True, throw_on_missing=True) if inner else value
+                )
     except Exception as error:
         if is_config_error(error):
             raise explain(error) from error
         raise
-    return {key: value for key, value in found.items() if key != "hydra"}
+    return found
 
 
 def run_here(plugins: Plugins, config: dict[str, Any], parent: str | None = None) -> Any:

@@ -83,7 +83,7 @@ class Sweep:
             error = f"ended by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         out_dir = found.get("out_dir", "")
         if code:
-            log.warning("Job %d failed: %s", number, error)
+            log.warning("Job %d failed (%s).", number, error.splitlines()[0])
             self._close_run(out_dir, error)
         self.jobs.append(
             Job(number, overrides, found.get("objective"), found.get("scores", {}), error, out_dir)
@@ -116,7 +116,7 @@ class Sweep:
         from rich.console import Console
         from rich.table import Table
 
-        console = Console(highlight=False, soft_wrap=True)
+        console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
         varied = _varied([job.overrides for job in self.jobs])
         table = Table(title=f"Sweep of {len(self.jobs)} jobs, best val/dice first")
         for heading in ("job", *varied, "val/dice", "test/dice", "test/iou", "state"):
@@ -130,9 +130,12 @@ class Sweep:
                 str(job.number),
                 *(values.get(key, "") for key in varied),
                 *("" if score is None else f"{score:.4f}" for score in scores),
-                f"FAILED: {job.error.splitlines()[0]}" if job.error else "finished",
+                "FAILED" if job.error else "finished",
             )
         console.print(table)
+        for job in self.jobs:
+            if job.error:
+                console.print(f"job {job.number} FAILED: {job.error}", markup=False)
         console.print(f"sweep: {self.folder}", markup=False)
         where = self.tracker.where()
         if where:

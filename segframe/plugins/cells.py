@@ -22,13 +22,13 @@ def draw(rng: np.random.Generator, size: int, difficulty: float) -> tuple[np.nda
     mask = inside.astype(np.uint8) + nucleus
 
     light = 1.0 + (0.4 + 0.9 * difficulty) * _light(rng, size)
-    coarse, fine, grain = (_noise(rng, size, width) for width in (max(3, size // 16), 2, 0))
+    coarse, fine, grain = (_noise(rng, size, width) for width in (min(64, max(3, size // 16)), 2, 0))
     tones = rng.integers(75, 126, size=owner.max() + 1)[owner] / 100.0  # cells take up the stain unequally
     rim = np.clip(1.0 - np.abs(nearness - 0.9) / 0.12, 0.0, 1.0)
-    body = (0.26 - 0.12 * difficulty) * tones * (1.0 + 0.35 * fine) + 0.07 * rim
+    body = (0.30 - 0.12 * difficulty) * tones * (1.0 + 0.35 * fine) + 0.07 * rim
     body = np.where(nucleus, body + 0.11 * (1.0 + 0.35 * fine), body)
     brightness = 0.34 + 0.03 * coarse + np.where(inside, body, 0.012 * fine)
-    image = _box(brightness * np.maximum(light, 0.15), 1) + (0.02 + 0.05 * difficulty) * grain
+    image = _box(brightness * np.maximum(light, 0.3), 1) + (0.012 + 0.026 * difficulty) * grain
     return np.clip(np.rint(image * 200.0), 0, 255).astype(np.uint8), mask
 
 
@@ -51,22 +51,27 @@ def _cells(rng: np.random.Generator, size: int, radius: float) -> tuple[np.ndarr
     owner = np.zeros((size, size), np.intp)
     inner = np.full((size, size), 9.0)
     outline = 0.13 * _noise(rng, size, max(2, int(radius / 3)))
+    reach = 3 * int(radius + 1)  # beyond it a cell is never near
     for cell, (centre_row, centre_column) in enumerate(centres):
         along_row, along_column = _direction(rng)
         long = radius * (0.8 + 0.45 * rng.random())
         short = long * (0.65 + 0.35 * rng.random())
-        down, right = row - centre_row, column - centre_column
+        shift = 0.25 * (rng.random(2) - 0.5)
+        window = _around(centre_row, reach), _around(centre_column, reach)
+        down, right = row[window] - centre_row, column[window] - centre_column
         along = (down * along_row + right * along_column) / long
         across = (right * along_row - down * along_column) / short
-        square = along * along + across * across
-        near = np.sqrt(square) * (1.0 + outline)
-        ours = near < nearness
-        nearness = np.where(ours, near, nearness)
-        owner[ours] = cell
-        shift = 0.25 * (rng.random(2) - 0.5)
+        near = np.sqrt(along * along + across * across) * (1.0 + outline[window])
+        ours = near < nearness[window]
+        nearness[window][ours] = near[ours]
+        owner[window][ours] = cell
         along, across = along - shift[0], across - shift[1]
-        inner = np.where(ours, np.sqrt(along * along + across * across) / 0.45, inner)
+        inner[window][ours] = (np.sqrt(along * along + across * across) / 0.45)[ours]
     return nearness, owner, inner
+
+
+def _around(centre: float, reach: int) -> slice:
+    return slice(max(0, int(centre) - reach), max(0, int(centre) + reach + 1))
 
 
 def _direction(rng: np.random.Generator) -> np.ndarray:
@@ -97,7 +102,7 @@ def _noise(rng: np.random.Generator, size: int, width: int) -> np.ndarray:
         field = _box(field, width)
     # Whole numbers up to here. Their square sum is exact, so the scale is too.
     field = field[margin : margin + size, margin : margin + size]
-    field = field >> max(0, int(np.abs(field).max()).bit_length() - 20)
+    field = field >> max(0, int(np.abs(field).max()).bit_length() - 18)
     scale = np.sqrt(int((field * field).sum()) / field.size)
     return field / max(scale, 1.0)
 

@@ -121,7 +121,12 @@ class Loop:
         state.end_epoch(entry, entry.get(OBJECTIVE), self.settings["early_stopping_epochs"])
         self.call("on_epoch", state.epoch - 1, entry)
         run.tracker.epoch(state.epoch, entry)
-        if entry["data_wait"] > DATA_WAIT_LIMIT and state.epoch > 1 and not self.said_wait:
+        if (
+            entry["data_wait"] > DATA_WAIT_LIMIT
+            and entry["train_seconds"] > 1
+            and state.epoch > 1
+            and not self.said_wait
+        ):
             self.said_wait = True
             log.warning(
                 "The network waits for data %.0f %% of the time (data_wait).", 100 * entry["data_wait"]
@@ -164,4 +169,4 @@ class Loop:
 
 
 def _defined(value: float) -> float | None:
-    return None if math.isnan(value) else value
+    return value if math.isfinite(value) else None

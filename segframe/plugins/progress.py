@@ -31,7 +31,8 @@ class EpochLines:
         parts = [f"epoch {epoch + 1}/{self.epochs}", f"loss {logs['train/loss']:.4f}"]
         for key in ("val/loss", "val/dice", "val/iou", "test/dice", "test/iou"):
             if key in logs:
-                parts.append(f"{key} {'undefined' if logs[key] is None else format(logs[key], '.4f')}")
+                missing = "not finite" if key == "val/loss" else "undefined"
+                parts.append(f"{key} {missing if logs[key] is None else format(logs[key], '.4f')}")
         log.info("  ".join([*parts, f"{logs['images_per_second']:.1f} images/s"]))
 
 

@@ -11,15 +11,12 @@ import json
 import logging
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from segframe.cache import cache_folder
 from segframe.dataset import Dataset
 from segframe.errors import SegframeError
 from segframe.hooks import hookimpl
-
-if TYPE_CHECKING:
-    import numpy as np
 
 log = logging.getLogger("segframe")
 
@@ -39,9 +36,9 @@ def build_cells(
     samples_train: int = 48,
     samples_val: int = 12,
     samples_test: int = 12,
-    size: int = 128,
+    size: int = 96,
     classes: Literal[2, 3] = 2,
-    difficulty: float = 0.5,
+    difficulty: float = 0.35,
     seed: int = 0,
 ) -> Dataset:
     """Grey images of cells, written once below the user's cache folder and read like any HDF5 file.

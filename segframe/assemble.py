@@ -1,0 +1,142 @@
+"""The parts of a run put together: from a checked config and an open data set to a Run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from segframe import metrics, provenance
+from segframe.catalog import build, without_weight
+from segframe.dataset import IGNORED, Dataset
+from segframe.interrupt import Interrupt
+from segframe.manager import Plugins
+from segframe.probe import probe
+from segframe.record import Record
+from segframe.split import Part
+from segframe.tracking import Telling
+
+if TYPE_CHECKING:
+    from segframe.experiment import Run
+
+
+def probe_values(
+    plugins: Plugins, config: Mapping[str, Any], dataset: Dataset, chosen: Mapping[str, Part]
+) -> None:
+    """What builders find wrong with their values, before anything is written and TensorFlow is imported.
+
+    Raises:
+        SegframeError: a value is outside its range, or does not fit the data.
+    """
+    train = config["train"]
+    steps = -(-len(chosen["train"].ids) // train["batch_size"]) * train["epochs"]
+    probe(plugins, "model", config["model"], "model", **_model_facts(dataset))
+    probe(plugins, "loss", config["loss"], "loss", **_loss_facts(dataset))
+    for label, term in (config["loss"].get("terms") or {}).items():
+        # The loss itself reaches TensorFlow with its first term.
+        probe(plugins, "loss", without_weight(term), f"loss.terms.{label}", **_loss_facts(dataset))
+    probe(plugins, "optimizer", config["optimizer"], "optimizer", total_steps=steps)
+    for label, section in config["augment"].items():
+        probe(plugins, "augment", section, f"augment.{label}")
+
+
+def facts(
+    plugins: Plugins, dataset: Dataset, own: Mapping[str, Any], chosen: Mapping[str, Part]
+) -> dict[str, Any]:
+    """record.json of a new run, as far as it is known before TensorFlow is there."""
+    commit, diff = provenance.git(Path(__file__).parent)
+    work_commit, work_diff = provenance.git(Path.cwd())
+    return {
+        "identity": dict(own),
+        "versions": provenance.versions(plugins),
+        "git": {"segframe": commit, "segframe_diff": diff, "folder": work_commit, "folder_diff": work_diff},
+        "data": {
+            "content_hash": dataset.content_hash,
+            "class_names": list(dataset.class_names),
+            "foreground": metrics.foreground(dataset.class_names),
+            "spacing_mm": dataset.spacing and list(dataset.spacing),
+            "samples": {name: list(part.ids) for name, part in chosen.items()},
+        },
+        "metric_contract": metrics.CONTRACT,
+    }
+
+
+def put_together(
+    plugins: Plugins,
+    config: Mapping[str, Any],
+    record: Record,
+    dataset: Dataset,
+    chosen: Mapping[str, Part],
+    told: Telling,
+    interrupt: Interrupt,
+) -> Run:
+    """Import TensorFlow, set it up and build all parts of the run."""
+    from segframe.runtime import set_up
+
+    xla = set_up(config, record)
+    from segframe.evaluator import Evaluator
+    from segframe.experiment import Run
+    from segframe.pipeline import Pipeline
+    from segframe.step import Steps
+
+    train = config["train"]
+    augmentations = [
+        build(plugins, "augment", section, f"augment.{label}") for label, section in config["augment"].items()
+    ]
+    model = build(plugins, "model", config["model"], **_model_facts(dataset))
+    pipeline = Pipeline(
+        dataset,
+        chosen,
+        batch_size=train["batch_size"],
+        seed=config["seed"],
+        augmentations=augmentations,
+        size_multiple=getattr(model, "size_multiple", 1),
+    )
+    loss = build(plugins, "loss", config["loss"], **_loss_facts(dataset))
+    optimizer = build(
+        plugins, "optimizer", config["optimizer"], total_steps=pipeline.steps("train") * train["epochs"]
+    )
+    if train["precision"] == "float16":
+        import keras
+
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    optimizer.build(model.trainable_variables)
+    steps = Steps(
+        model,
+        loss,
+        optimizer,
+        pipeline.normalisation,
+        num_classes=dataset.num_classes,
+        augmented=bool(augmentations),
+        xla=xla,
+    )
+    known = record.read("record.json")
+    known |= {
+        "normalisation": pipeline.normalisation.as_json(),
+        "parameters": int(model.count_params()),
+        "xla": xla,
+        "machine": provenance.machine(),
+    }
+    record.write("record.json", known)
+    told.facts(known)
+    return Run(
+        config=config,
+        out_dir=record.folder,
+        plugins=plugins,
+        dataset=dataset,
+        pipeline=pipeline,
+        model=model,
+        loss=loss,
+        metrics=Evaluator(steps, pipeline),
+        optimizer=optimizer,
+        tracker=told,
+        interrupt=interrupt,
+    )
+
+
+def _model_facts(dataset: Dataset) -> dict[str, Any]:
+    return {"image_shape": tuple(dataset.image_shape), "num_classes": dataset.num_classes}
+
+
+def _loss_facts(dataset: Dataset) -> dict[str, Any]:
+    return {"num_classes": dataset.num_classes, "ignore_index": IGNORED, "spacing": dataset.spacing}

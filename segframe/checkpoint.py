@@ -83,7 +83,7 @@ def assign(variables: Sequence[Any], values: Sequence[np.ndarray], what: str) ->
 
 def values_of(variables: Sequence[Any]) -> list[np.ndarray]:
     """Copies of Keras variables' values, on the host."""
-    return [np.array(variable) for variable in variables]
+    return [variable.value.numpy() for variable in variables]
 
 
 def _digest(arrays: Arrays, text: str) -> str:

@@ -29,7 +29,7 @@ def _again(subject: str, expected: str, got: str, remedy: str) -> SegframeError:
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """`Did you mean 'unet'?`, or what there is when nothing is near."""
+    """`Did you mean 'adam'?`, or what there is when nothing is near."""
     names = sorted(names)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     if near:

@@ -7,6 +7,9 @@ import h5py
 import numpy as np
 import pytest
 
+from segframe import hookimpl
+from segframe.manager import plugin_manager
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -52,3 +55,81 @@ def fill(file, splits=None, size=(13, 21), channels=1, dtype=np.uint8, num_class
         file.create_dataset(f"{split}/images", data=images)
         file.create_dataset(f"{split}/masks", data=masks)
         file[f"{split}/ids"] = [f"{split} {index}" for index in range(samples)]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_of_the_users(tmp_path_factory):
+    """Tests read and write a cache folder of their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SEGFRAME_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+        patch.setenv("TF_CPP_MIN_LOG_LEVEL", "2")
+        yield
+
+
+class TinyNet:
+    """A plugin with a network of two convolutions and dropout, so that the core's tests need no other plugin."""
+
+    @hookimpl
+    def segframe_models(self):
+        return {"tiny": build_tiny}
+
+
+def build_tiny(*, image_shape, num_classes: int, filters: int = 4, dropout: float = 0.2):
+    """Pools once, so its size multiple is 2."""
+    import keras
+
+    layers = keras.layers
+    image = keras.Input((None, None, image_shape[2]))
+    x = layers.Conv2D(filters, 3, padding="same", use_bias=False)(image)
+    x = layers.Dropout(dropout)(layers.ReLU()(layers.BatchNormalization()(x)))
+    x = layers.UpSampling2D()(layers.MaxPooling2D()(x))
+    model = keras.Model(image, layers.Conv2D(num_classes, 3, padding="same", dtype="float32")(x))
+    model.size_multiple = 2
+    return model
+
+
+@pytest.fixture
+def plugins():
+    """A fresh manager with the tiny network."""
+    found = plugin_manager()
+    found.register(TinyNet(), name="tiny")
+    return found
+
+
+@pytest.fixture
+def squares(tmp_path):
+    """A data set that can be learned in a few steps: bright squares on noise, with val and test splits."""
+    path = tmp_path / "squares.h5"
+    random = np.random.default_rng(0)
+    with h5py.File(path, "w") as file:
+        file.attrs["class_names"] = ["background", "square"]
+        for split, samples in {"train": 6, "val": 3, "test": 3}.items():
+            masks = np.zeros((samples, 17, 23), np.uint8)
+            for mask in masks:
+                row, column = random.integers(0, 9, 2)
+                mask[row : row + 7, column : column + 9] = 1
+            noise = random.normal(60, 20, masks.shape) + 100 * masks
+            file[f"{split}/images"] = np.clip(noise, 0, 255).astype(np.uint8)[..., None]
+            file[f"{split}/masks"] = masks
+            file[f"{split}/ids"] = [f"{split}-{number}" for number in range(samples)]
+    return path
+
+
+@pytest.fixture
+def config(squares, tmp_path):
+    """Makes a small run's config from overrides; without a tracker unless asked for."""
+    from hydra import compose, initialize_config_module
+
+    from segframe.compose import register
+    from segframe.train_command import plain
+
+    def make(*words):
+        register()
+        fixed = ["dataset=hdf5", f"dataset.path='{squares}'", "tracker=none", "train.epochs=3",
+                 "train.batch_size=2", f"runs_dir='{tmp_path}/runs'"]  # fmt: skip
+        with initialize_config_module("segframe.conf", version_base="1.3"):
+            found = plain(compose("config", [*fixed, *words]))
+        return found | {"model": {"name": "tiny", "filters": 4, "dropout": 0.2}}
+
+    return make

@@ -14,7 +14,10 @@ from segframe.split import Part
 def dataset(sizes):
     random = np.random.default_rng(5)
     samples = [
-        Sample(random.integers(256, size=(*size, 2), dtype=np.uint8), random.integers(3, size=size, dtype=np.uint8))
+        Sample(
+            random.integers(256, size=(*size, 2), dtype=np.uint8),
+            random.integers(3, size=size, dtype=np.uint8),
+        )
         for size in sizes
     ]
     largest = tuple(max(size[axis] for size in sizes) for axis in (0, 1))

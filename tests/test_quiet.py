@@ -18,5 +18,7 @@ def test_tensorflow_comes_without_its_greeting_and_other_words_pass():
         "assert 'tensorflow' in sys.modules\n"
     )
     quiet = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"}  # as the command line sets it
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=quiet)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, env=quiet
+    )
     assert set(done.stderr.splitlines()) == {"something that matters"}

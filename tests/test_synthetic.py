@@ -17,7 +17,7 @@ from segframe.plugins.synthetic import build_cells
 
 KNOWN = "8fdb0a7aa2afb5767f37e31018f14516c792b11b17415c3dfec6ac897e5056d2"
 
-SMALL = {"samples_train": 2, "samples_val": 1, "samples_test": 1, "size": 24}
+SMALL = {"samples_train": 2, "samples_val": 1, "samples_test": 1, "size": 24, "difficulty": 0.5}
 
 
 def drawn(index, difficulty, size=128):

@@ -10,6 +10,7 @@ import numpy as np
 
 from segframe import checkpoint
 from segframe.atomic import write_json
+from segframe.errors import SegframeError
 from segframe.plugins.schedules import learning_rate_at
 
 if TYPE_CHECKING:
@@ -102,9 +103,7 @@ class FitState:
             "best": self.best_weights,
         }
         state = {key: getattr(self, key) for key in SAVED}
-        state["callbacks"] = [
-            callback.state() if hasattr(callback, "state") else None for callback in self.callbacks
-        ]
+        state["callbacks"] = {name: callback.state() for name, callback in self._stateful().items()}
         checkpoint.save(self.path, arrays, state)
         self.saved_at = time.monotonic()
 
@@ -118,9 +117,26 @@ class FitState:
         self.best_weights = arrays["best"]
         for key in SAVED:
             setattr(self, key, state[key])
-        for callback, remembered in zip(self.callbacks, state["callbacks"], strict=True):
-            if hasattr(callback, "restore"):
-                callback.restore(remembered)
+        callbacks = self._stateful()
+        for name, remembered in state["callbacks"].items():
+            if name not in callbacks:
+                raise SegframeError(
+                    str(self.path),
+                    expected="the callbacks that this run began with",
+                    got=f"the state of {name}, which is not there any more",
+                    remedy="Install its plugin again, or use train.resume=never to start afresh.",
+                )
+            callbacks[name].restore(remembered)
         # Epochs that were finished after the checkpoint are done again, and would stand there twice.
         write_json(self.run.out_dir / "history.json", self.history)
         log.info("Continuing after epoch %d, step %d.", self.epoch, self.step)
+
+    def _stateful(self) -> dict[str, Any]:
+        """The callbacks that remember something, by class; a second one of a class has #2 behind it."""
+        found: dict[str, Any] = {}
+        for callback in self.callbacks:
+            if hasattr(callback, "state"):
+                name = f"{type(callback).__module__}.{type(callback).__qualname__}"
+                same = sum(known.partition("#")[0] == name for known in found)
+                found[f"{name}#{same + 1}" if same else name] = callback
+        return found

@@ -1,0 +1,168 @@
+"""A run that was cut off and started again ends bit for bit as one that was not."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from segframe import SegframeError, checkpoint, hookimpl
+from segframe.experiment import run_experiment
+from segframe.interrupt import Interrupted
+from segframe.record import Record
+
+TIMINGS = ("images_per_second", "data_wait", "train_seconds")
+
+
+def fingerprint(out_dir):
+    """Everything that a run ends with, timings apart."""
+    arrays, state = checkpoint.load(Path(out_dir) / "checkpoint.h5")
+    bits = {kind: [value.tobytes() for value in values] for kind, values in arrays.items()}
+    history = [{key: v for key, v in entry.items() if key not in TIMINGS} for entry in state["history"]]
+    result = {**Record(Path(out_dir)).read("result.json"), "out_dir": ""}
+    weights = (Path(out_dir) / "model.weights.h5").read_bytes()
+    return bits, history, result, len(weights)
+
+
+@pytest.fixture
+def settings(config):
+    return ["augment=flips", "optimizer.schedule.name=cosine", "train.batch_size=1", "train.epochs=4",
+            "train.early_stopping_epochs=3"]  # fmt: skip
+
+
+class StopAt:
+    """Sends this process a signal after a step."""
+
+    def __init__(self, step, number):
+        self.step, self.number = step, number
+
+    @hookimpl
+    def segframe_callbacks(self, run):
+        return [self]
+
+    def on_step(self, step, logs):
+        if step == self.step:
+            os.kill(os.getpid(), self.number)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_run_saves_leaves_and_continues_exactly(plugins, config, settings, number, tmp_path):
+    whole = run_experiment(plugins, config(*settings, f"runs_dir='{tmp_path}/whole'"))
+    stopper = StopAt(9, number)  # in the middle of the second epoch
+    plugins.register(stopper)
+    with pytest.raises(Interrupted) as stopped:
+        run_experiment(plugins, config(*settings))
+    assert stopped.value.signal_number == number
+    (folder,) = (path.parent for path in (tmp_path / "runs").glob("*/status.json"))
+    assert Record(folder).status() == "interrupted" and not (folder / "result.json").exists()
+    plugins.unregister(stopper)
+    resumed = run_experiment(plugins, config(*settings))
+    assert fingerprint(resumed.out_dir) == fingerprint(whole.out_dir)
+
+
+CHILD = textwrap.dedent(
+    """
+    import json, sys
+    sys.path.insert(0, {tests!r})
+    from conftest import TinyNet
+    from segframe.experiment import run_experiment
+    from segframe.manager import plugin_manager
+    plugins = plugin_manager()
+    plugins.register(TinyNet())
+    run_experiment(plugins, json.load(open(sys.argv[1])))
+    """
+).format(tests=str(Path(__file__).parent))
+
+
+def test_a_run_killed_at_random_moments_ends_bit_for_bit_as_an_undisturbed_one(config, settings, tmp_path):
+    def file(name, *words):
+        made = config(*settings, "train.checkpoint_seconds=0", f"runs_dir='{tmp_path}/{name}'", *words)
+        path = tmp_path / f"{name}.json"
+        path.write_text(json.dumps(made))
+        return path
+
+    subprocess.run([sys.executable, "-c", CHILD, str(file("whole"))], check=True)
+    (whole,) = (tmp_path / "whole").glob("tiny-*")
+    moments, kills = random.Random(2), 0
+    for _ in range(40):
+        process = subprocess.Popen([sys.executable, "-c", CHILD, str(file("killed"))])
+        folder = next((tmp_path / "killed").glob("tiny-*"), None)
+        before = (folder / "checkpoint.h5").stat().st_mtime_ns if kills else 0
+        while process.poll() is None:  # until it has made some progress, then at a random moment
+            folder = next((tmp_path / "killed").glob("tiny-*"), None)
+            saved = folder / "checkpoint.h5" if folder else None
+            if saved and saved.exists() and saved.stat().st_mtime_ns > before and kills < 3:
+                time.sleep(moments.random() * 0.3)
+                os.kill(process.pid, signal.SIGKILL)
+                kills += 1
+                break
+            time.sleep(0.005)
+        if process.wait() == 0:
+            break
+    assert process.returncode == 0 and kills == 3
+    assert fingerprint(folder) == fingerprint(whole)
+    assert [entry["epoch"] for entry in Record(folder).read("history.json")] == [1, 2, 3, 4]
+
+
+def test_another_configurations_folder_is_refused_with_the_differing_keys(plugins, config, tmp_path):
+    folder = tmp_path / "my run"
+    run_experiment(plugins, config(f"run_dir='{folder}'", "train.epochs=1"))
+    with pytest.raises(
+        SegframeError, match=r"my run: .*differs in optimizer.learning_rate: 0.0003 -> 0.01; seed: 0 -> 4"
+    ):
+        run_experiment(
+            plugins, config(f"run_dir='{folder}'", "train.epochs=1", "seed=4", "optimizer.learning_rate=0.01")
+        )
+    with pytest.raises(SegframeError, match="a new folder with train.resume=never"):
+        run_experiment(plugins, config(f"run_dir='{folder}'", "train.epochs=1", "train.resume=never"))
+
+
+def test_must_resume_names_the_nearest_run(plugins, config):
+    with pytest.raises(SegframeError, match="expected a run of this config"):
+        run_experiment(plugins, config("train.resume=must"))
+    run_experiment(plugins, config("train.epochs=1"))
+    with pytest.raises(SegframeError, match="(?s)The nearest, .*, differs in seed: 0 -> 1"):
+        run_experiment(plugins, config("train.epochs=1", "train.resume=must", "seed=1"))
+
+
+def test_two_processes_on_one_run_are_refused(plugins, config):
+    class Second:
+        @hookimpl(tryfirst=True)
+        def segframe_fit(self, run):
+            with pytest.raises(SegframeError, match="no other process is working on.*\n.*train.resume=never"):
+                run_experiment(plugins, config())
+            Second.seen = True
+
+    plugins.register(Second())
+    run_experiment(plugins, config())
+    assert Second.seen
+
+
+def test_a_damaged_checkpoint_is_refused_not_trained_over(plugins, config, settings, tmp_path):
+    stopper = StopAt(3, signal.SIGTERM)
+    plugins.register(stopper)
+    with pytest.raises(Interrupted):
+        run_experiment(plugins, config(*settings))
+    (saved,) = (tmp_path / "runs").glob("*/checkpoint.h5")
+    data = bytearray(saved.read_bytes())
+    data[len(data) // 2] ^= 1
+    saved.write_bytes(data)
+    plugins.unregister(stopper)
+    with pytest.raises(SegframeError, match="a whole checkpoint"):
+        run_experiment(plugins, config(*settings))
+
+
+def test_another_number_of_threads_is_said(plugins, config, settings, caplog):
+    stopper = StopAt(3, signal.SIGTERM)
+    plugins.register(stopper)
+    with pytest.raises(Interrupted):
+        run_experiment(plugins, config(*settings))
+    plugins.unregister(stopper)
+    run_experiment(plugins, config(*settings, "device.threads=7"))
+    assert "device.threads=7, but this run began with" in caplog.text

@@ -1,9 +1,9 @@
-"""The slides' car segmentation (conf/experiment/cars.yaml): both decoders, several seeds, scores at 30/60/90 epochs.
+"""The slides' car segmentation (conf/experiment/cars.yaml): both decoders, several seeds, three epochs' scores.
 
     python benchmarks/cars.py cars.h5 --out benchmarks/results/cars_h100.json [--seeds 3] [key=value ...]
 
-Needs a GPU for filters=64 in reasonable time; on a CPU take model.filters=16. Writes JSON: for each decoder and
-seed the test scores after 30, 60 and 90 epochs, the time, the device and the versions; and their means.
+Needs a GPU for filters=64 in reasonable time; on a CPU take model.filters=16. Writes JSON: for each decoder
+and seed the test scores after 30, 60 and 90 epochs, the time, the device and the versions; and their means.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--decoders", default="double,same")
     parser.add_argument("overrides", nargs="*")
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     set_up_console()
     register()
     plugins, runs = plugin_manager(), []

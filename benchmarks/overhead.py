@@ -122,7 +122,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("overrides", nargs="*", help="config keys, as on segframe's command line")
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     from hydra import compose, initialize_config_module
 
     from segframe.compose import register

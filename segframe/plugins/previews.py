@@ -59,4 +59,6 @@ def _curves(run: Run) -> None:
     from segframe.figures import curves
     from segframe.record import Record
 
-    curves(run.out_dir / "figures" / "curves.png", Record(run.out_dir).read("history.json"))
+    history = Record(run.out_dir).read("history.json")
+    if history:  # a plugin that trains in its own way may write none
+        curves(run.out_dir / "figures" / "curves.png", history)

@@ -28,6 +28,7 @@ def build_unet(
     decoder_filters: Literal["double", "same"] = "double",
     head: Literal["softmax", "sigmoid"] = "softmax",
     norm_momentum: float = 0.9,
+    norm_epsilon: float = 1e-3,
 ) -> keras.Model:
     """U-Net: (3x3 convolution, batch normalisation, ReLU) twice at every level.
 
@@ -46,6 +47,8 @@ def build_unet(
         head: "softmax" gives num_classes logits; "sigmoid" one, for binary masks.
         norm_momentum: share of the old value that a batch normalisation's running mean and variance keep at
             each step.
+        norm_epsilon: what a batch normalisation adds to the variance. At batch 1 a channel that is nearly
+            flat in one image is divided by sqrt(norm_epsilon): 1e-5 gave spikes of the loss.
 
     Returns:
         keras.Model: (batch, height, width, channels) float32 -> logits (batch, height, width, num_classes or
@@ -61,7 +64,7 @@ def build_unet(
     return assemble(
         double_conv, image_shape=image_shape, num_classes=num_classes, depth=depth, filters=filters,
         dropout=dropout, upsample=upsample, decoder_filters=decoder_filters, head=head,
-        norm_momentum=norm_momentum,
+        norm={"momentum": norm_momentum, "epsilon": norm_epsilon},
     )  # fmt: skip
 
 
@@ -76,11 +79,11 @@ def assemble(
     upsample: str,
     decoder_filters: str,
     head: str,
-    norm_momentum: float,
+    norm: dict[str, float],
 ) -> keras.Model:
-    """The U-shape around `block(x, filters, *, norm_momentum, name)`, what a level computes: height and width
+    """The U-shape around `block(x, filters, *, norm, name)`, what a level computes: height and width
     stay, channels become `filters`. Settings, result and errors are build_unet's."""
-    _check(num_classes, depth, filters, dropout, upsample, decoder_filters, head, norm_momentum)
+    _check(num_classes, depth, filters, dropout, upsample, decoder_filters, head, norm)
     if depth == "auto":
         depth = auto_depth(image_shape)
 
@@ -93,7 +96,7 @@ def assemble(
     skips = []
     for level in range(depth + 1):
         name = f"encoder{level}"
-        x = block(x, filters * 2**level, norm_momentum=norm_momentum, name=name)
+        x = block(x, filters * 2**level, norm=norm, name=name)
         if dropout > 0:
             x = layers.Dropout(dropout, name=f"{name}_dropout")(x)
         if level < depth:
@@ -107,31 +110,31 @@ def assemble(
         else:
             x = upsample_double(x, width, upsample, name=f"{name}_up")
         x = layers.Concatenate(name=f"{name}_concat")([x, skips[level]])
-        x = block(x, width, norm_momentum=norm_momentum, name=name)
+        x = block(x, width, norm=norm, name=name)
     outputs = 1 if head == "sigmoid" else num_classes
     model = keras.Model(image, layers.Conv2D(outputs, 1, dtype="float32", name="logits")(x))
     model.size_multiple = 2**depth
     return model
 
 
-def double_conv(x, filters: int, *, norm_momentum: float, name: str):
+def double_conv(x, filters: int, *, norm: dict[str, float], name: str):
     """(3x3 convolution, batch normalisation, ReLU) twice."""
     from keras import layers
 
     for number in (1, 2):
-        x = normalised_conv(x, filters, norm_momentum=norm_momentum, name=f"{name}_conv{number}")
+        x = normalised_conv(x, filters, norm=norm, name=f"{name}_conv{number}")
         x = layers.ReLU(name=f"{name}_relu{number}")(x)
     return x
 
 
-def normalised_conv(x, filters: int, *, norm_momentum: float, name: str, kernel_size: int = 3):
+def normalised_conv(x, filters: int, *, norm: dict[str, float], name: str, kernel_size: int = 3):
     """Convolution without bias, He normal at first, and batch normalisation."""
     from keras import layers
 
     x = layers.Conv2D(
         filters, kernel_size, padding="same", use_bias=False, kernel_initializer="he_normal", name=name
     )(x)
-    return layers.BatchNormalization(momentum=norm_momentum, epsilon=1e-5, name=f"{name}_norm")(x)
+    return layers.BatchNormalization(**norm, name=f"{name}_norm")(x)
 
 
 def auto_depth(image_shape: tuple[int, int, int]) -> int:
@@ -139,7 +142,7 @@ def auto_depth(image_shape: tuple[int, int, int]) -> int:
     return min(max((min(image_shape[:2]) // 8).bit_length() - 1, 1), 4)
 
 
-def _check(num_classes, depth, filters, dropout, upsample, decoder_filters, head, norm_momentum) -> None:
+def _check(num_classes, depth, filters, dropout, upsample, decoder_filters, head, norm) -> None:
     settings = [
         ("depth", depth, 'a number >= 1 or "auto"', depth == "auto" or depth >= 1, "4"),
         ("filters", filters, "a number >= 1", filters >= 1, "16"),
@@ -151,7 +154,8 @@ def _check(num_classes, depth, filters, dropout, upsample, decoder_filters, head
             head != "sigmoid" or num_classes == 2,
             "softmax",
         ),
-        ("norm_momentum", norm_momentum, "a share, 0 < norm_momentum < 1", 0 < norm_momentum < 1, "0.9"),
+        ("norm_momentum", norm["momentum"], "a share between 0 and 1", 0 < norm["momentum"] < 1, "0.9"),
+        ("norm_epsilon", norm["epsilon"], "a number above 0", norm["epsilon"] > 0, "0.001"),
     ]
     for key, value in (("upsample", upsample), ("decoder_filters", decoder_filters), ("head", head)):
         settings.append(

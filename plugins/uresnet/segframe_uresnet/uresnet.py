@@ -21,6 +21,7 @@ def build_uresnet(
     decoder_filters: Literal["double", "same"] = "double",
     head: Literal["softmax", "sigmoid"] = "softmax",
     norm_momentum: float = 0.9,
+    norm_epsilon: float = 1e-3,
 ) -> keras.Model:
     """The U-Net with residual_block in place of its two convolutions.
 
@@ -33,11 +34,11 @@ def build_uresnet(
     return assemble(
         residual_block, image_shape=image_shape, num_classes=num_classes, depth=depth, filters=filters,
         dropout=dropout, upsample=upsample, decoder_filters=decoder_filters, head=head,
-        norm_momentum=norm_momentum,
+        norm={"momentum": norm_momentum, "epsilon": norm_epsilon},
     )  # fmt: skip
 
 
-def residual_block(x, filters: int, *, norm_momentum: float, name: str):
+def residual_block(x, filters: int, *, norm: dict[str, float], name: str):
     """relu(x + f(x)), f = 3x3 convolution, batch normalisation, ReLU, 3x3 convolution, batch normalisation.
 
     Where the channels change, x passes through a 1x1 convolution and a batch normalisation first.
@@ -46,11 +47,9 @@ def residual_block(x, filters: int, *, norm_momentum: float, name: str):
 
     shortcut = x
     if x.shape[-1] != filters:
-        shortcut = normalised_conv(
-            x, filters, norm_momentum=norm_momentum, name=f"{name}_shortcut", kernel_size=1
-        )
-    x = normalised_conv(x, filters, norm_momentum=norm_momentum, name=f"{name}_conv1")
+        shortcut = normalised_conv(x, filters, norm=norm, name=f"{name}_shortcut", kernel_size=1)
+    x = normalised_conv(x, filters, norm=norm, name=f"{name}_conv1")
     x = layers.ReLU(name=f"{name}_relu1")(x)
-    x = normalised_conv(x, filters, norm_momentum=norm_momentum, name=f"{name}_conv2")
+    x = normalised_conv(x, filters, norm=norm, name=f"{name}_conv2")
     x = layers.Add(name=f"{name}_add")([x, shortcut])
     return layers.ReLU(name=f"{name}_relu2")(x)

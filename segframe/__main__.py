@@ -7,6 +7,7 @@ signal n. `--debug` shows tracebacks.
 from __future__ import annotations
 
 import sys
+import traceback
 from typing import Any
 
 from segframe.console import set_up_console
@@ -39,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
 def failed(error: SegframeError, debug: bool) -> int:
     """Say it; exit code 2."""
     if debug:
-        raise error
+        traceback.print_exception(error)
     print(f"Error: {error}", file=sys.stderr)
     return 2
 

@@ -48,7 +48,9 @@ def is_config_error(error: BaseException) -> bool:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    return isinstance(error, HydraException | OmegaConfBaseException)
+    # `model=3` is a ValueError of Hydra's.
+    group = isinstance(error, ValueError) and str(error).startswith("Config group override must be")
+    return group or isinstance(error, HydraException | OmegaConfBaseException)
 
 
 def explain(error: BaseException) -> SegframeError:

@@ -13,7 +13,7 @@ log = logging.getLogger("segframe")
 
 
 def set_up_console() -> None:
-    """Show segframe's lines on stderr; called once, by the command line."""
+    """Show segframe's lines on stderr, once however often it is called; for command lines."""
     from rich.console import Console
 
     os.environ.setdefault(
@@ -29,7 +29,10 @@ def set_up_console() -> None:
                 markup=False,
             )
 
-    log.addHandler(Lines())
+    if not any(handler.name == "console" for handler in log.handlers):
+        lines = Lines()
+        lines.name = "console"
+        log.addHandler(lines)
     log.setLevel(logging.INFO)
     log.propagate = False
 

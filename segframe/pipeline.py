@@ -8,6 +8,7 @@ batch, rounded up to the model's size multiple; images are continued by their ed
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -42,6 +43,7 @@ class Pipeline:
         self.dataset, self.parts = dataset, dict(parts)
         self.batch_size, self.seed, self.size_multiple = batch_size, seed, size_multiple
         self.augmentations = tuple(augmentations)
+        self._whole: dict[str, tf.data.Dataset] = {}
         self.normalisation: Normalisation = measure(dataset, self.parts["train"])
         first = dataset.read(self.parts["train"].split, self.parts["train"].indices[:1])[0]
         self.image_dtype = tf.as_dtype(first.image.dtype)
@@ -54,22 +56,48 @@ class Pipeline:
         """(samples,) positions in the training part, shuffled by seed and epoch."""
         return self._random(epoch, 0).permutation(len(self.parts["train"].ids))
 
+    def stream(self, epoch: int, start_step: int = 0) -> Iterator[dict[str, tf.Tensor]]:
+        """Training batches from this step of this epoch on, epoch after epoch without end.
+
+        One tf.data graph for all of them: while an epoch is validated, the next one's batches are read.
+        """
+
+        def samples(number: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            first = start_step * self.batch_size if number == epoch else 0
+            order = self.order(int(number))
+            seeds = self._random(int(number), 1).integers(2**31 - 1, size=(len(order), 2), dtype=np.int32)
+            return order[first:].astype(np.int64), seeds[order[first:]]
+
+        def batches(number: tf.Tensor) -> tf.data.Dataset:
+            positions, seeds = tf.numpy_function(samples, [number], [tf.int64, tf.int32], stateful=False)
+            positions, seeds = tf.ensure_shape(positions, (None,)), tf.ensure_shape(seeds, (None, 2))
+            return self._batches("train", positions, seeds, self.augmentations)
+
+        epochs = tf.data.Dataset.range(epoch, np.iinfo(np.int64).max)
+        return iter(epochs.flat_map(batches).prefetch(2))
+
     def train(self, epoch: int, start_step: int = 0) -> Iterator[dict[str, tf.Tensor]]:
         """The batches of one epoch, from `start_step` of it on: what a resumed run continues with."""
-        order = self.order(epoch)
-        seeds = self._random(epoch, 1).integers(2**31 - 1, size=(len(order), 2), dtype=np.int32)
-        chosen = order[start_step * self.batch_size :]
-        return iter(self._batches("train", chosen, seeds[chosen], self.augmentations))
+        return itertools.islice(self.stream(epoch, start_step), self.steps("train") - start_step)
 
     def evaluate(self, part: str, positions: Sequence[int] | None = None) -> Iterator[dict[str, tf.Tensor]]:
         """One pass over a part (or some positions in it), in its order, without augmentation."""
-        chosen = np.arange(len(self.parts[part].ids)) if positions is None else np.asarray(positions)
-        return iter(self._batches(part, chosen, np.zeros((len(chosen), 2), np.int32), ()))
+        if positions is not None:
+            return iter(self._in_order(part, np.asarray(positions)).prefetch(2))
+        if part not in self._whole:
+            everything = np.arange(len(self.parts[part].ids))
+            self._whole[part] = self._in_order(part, everything).prefetch(2)
+        return iter(self._whole[part])
+
+    def _in_order(self, part: str, positions: np.ndarray) -> tf.data.Dataset:
+        return self._batches(part, positions.astype(np.int64), np.zeros((len(positions), 2), np.int32), ())
 
     def _random(self, epoch: int, stream: int) -> np.random.Generator:
         return np.random.Generator(np.random.Philox(np.random.SeedSequence([self.seed, epoch, stream])))
 
-    def _batches(self, part: str, positions: np.ndarray, seeds: np.ndarray, augmentations: Sequence[Any]):
+    def _batches(
+        self, part: str, positions: Any, seeds: Any, augmentations: Sequence[Any]
+    ) -> tf.data.Dataset:
         channels = self.dataset.image_shape[2]
         chosen = self.parts[part]
 
@@ -88,7 +116,7 @@ class Pipeline:
                     image, target = augment(image, target, own)
             return {"image": image, "mask": target["mask"], "size": tf.shape(image)[:2], "index": position}
 
-        batches = tf.data.Dataset.from_tensor_slices((positions.astype(np.int64), seeds))
+        batches = tf.data.Dataset.from_tensor_slices((positions, seeds))
         batches = batches.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         batches = batches.padded_batch(
             self.batch_size,
@@ -99,7 +127,7 @@ class Pipeline:
                 "index": tf.zeros((), tf.int64),
             },
         )
-        return batches.map(lambda batch: pad_edges(batch, self.size_multiple)).prefetch(2)
+        return batches.map(lambda batch: pad_edges(batch, self.size_multiple))
 
 
 def pad_edges(batch: dict[str, tf.Tensor], multiple: int) -> dict[str, tf.Tensor]:

@@ -49,6 +49,7 @@ class Loop:
         ]
         self.state = FitState(run, self.callbacks)
         self.state.restore()
+        self.batches = run.pipeline.stream(self.state.epoch, self.state.step_in_epoch)
         self.said_wait = False
 
     def call(self, method: str, *arguments: Any) -> None:
@@ -66,14 +67,11 @@ class Loop:
     def _steps(self) -> None:
         """The steps of an epoch, or those that are left of it."""
         state, train_step = self.state, self.run.metrics.steps.train
-        batches = self.run.pipeline.train(state.epoch, state.step_in_epoch)
         pending = None
-        while True:
+        for _ in range(state.step_in_epoch, self.run.pipeline.steps("train")):
             start = time.perf_counter()
-            batch = next(batches, None)
+            batch = next(self.batches)
             waited = time.perf_counter() - start
-            if batch is None:
-                break
             mean, per_image = train_step(batch["image"], batch["mask"])
             # The last step's loss is read while this step runs: reading at once would leave a GPU idle.
             self._settle(pending)

@@ -1,4 +1,4 @@
-"""The slides' car segmentation (conf/experiment/cars.yaml): both decoders, several seeds, three epochs' scores.
+"""The slides' car segmentation (conf/experiment/cars.yaml): both decoders, several seeds.
 
     python benchmarks/cars.py cars.h5 --out benchmarks/results/cars_h100.json [--seeds 3] [key=value ...]
 

@@ -1,12 +1,25 @@
 """segframe: plugin-based experiments for image segmentation on TensorFlow.
 
-A plugin needs three names from here: `hookimpl` to mark its hooks, `SegframeError` for faults that the
-user can mend, and `IGNORED`, the class id of pixels that count nowhere.
+What plugins need is here: `hookimpl` marks their hooks, `SegframeError` is for faults that the user can
+mend, `IGNORED` is the class id of pixels that count nowhere, `Sample` is an image with its mask, and
+`only_valid` (which imports TensorFlow, once it is asked for) takes ignored pixels out of a loss.
 """
+
+from __future__ import annotations
+
+from typing import Any
 
 from segframe.dataset import IGNORED, Sample
 from segframe.errors import SegframeError
 from segframe.hooks import hookimpl
 
 __version__ = "0.1.0"
-__all__ = ["IGNORED", "Sample", "SegframeError", "hookimpl"]
+__all__ = ["IGNORED", "Sample", "SegframeError", "hookimpl", "only_valid"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "only_valid":
+        from segframe.valid import only_valid
+
+        return only_valid
+    raise AttributeError(f"module 'segframe' has no attribute {name!r}")

@@ -68,7 +68,7 @@ def nothing_of_the_users(tmp_path_factory):
 
 
 class TinyNet:
-    """A plugin with a network of two convolutions and dropout, so that the core's tests need no other plugin."""
+    """A plugin with a network of two convolutions and dropout, so the core's tests need no other."""
 
     @hookimpl
     def segframe_models(self):

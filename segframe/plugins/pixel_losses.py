@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from segframe.errors import SegframeError
+from segframe.valid import only_valid
 
 
 class CrossEntropy:
@@ -98,36 +98,3 @@ class Combined:
     def __call__(self, target: Mapping[str, tf.Tensor], logits: tf.Tensor) -> tf.Tensor:
         """(batch,) float32; target has the maps of all terms."""
         return tf.add_n([weight * loss(target, logits) for weight, loss in self.terms.values()])
-
-
-def only_valid(mask: tf.Tensor, logits: tf.Tensor, num_classes: int, ignore_index: int):
-    """Mask and logits with the ignored pixels taken out.
-
-    Args:
-        mask: (batch, height, width) integer class ids, ignore_index where nothing is known.
-        logits: (batch, height, width, num_classes), any float.
-
-    Returns:
-        mask: int32, -1 where ignored: all 0 as one-hot.
-        valid: (batch, height, width) float32, 1 where the mask is known, else 0.
-        logits: float32; 0, without gradient, where ignored.
-
-    Raises:
-        SegframeError: the logits are not of num_classes, which would broadcast in silence.
-    """
-    mask, logits = tf.cast(mask, tf.int32), tf.cast(logits, tf.float32)
-    if logits.shape.rank is not None and logits.shape[-1] not in (None, num_classes):
-        raise SegframeError(
-            "logits",
-            expected=f"(batch, height, width, {num_classes})",
-            got=str(tuple(logits.shape)),
-            remedy=f"Give the model {num_classes} outputs.",
-        )
-    mask = tf.ensure_shape(mask, (None, None, None))
-    logits = tf.ensure_shape(logits, (None, None, None, num_classes))
-    valid = mask != ignore_index
-    return (
-        tf.where(valid, mask, -1),
-        tf.cast(valid, tf.float32),
-        tf.where(valid[..., None], logits, 0.0),
-    )

@@ -1,4 +1,4 @@
-"""The smallest network: each pixel's logits are a linear function of its neighbourhood. A baseline to beat."""
+"""The smallest network: a pixel's logits are a linear function of its neighbourhood. A baseline."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import tensorflow as tf
 
-from segframe_losses.valid import only_valid
+from segframe import only_valid
 
 
 class Tversky:

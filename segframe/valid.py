@@ -1,10 +1,10 @@
-"""What every loss here computes with: mask, valid pixels and logits, ignored pixels taken out."""
+"""What every loss computes with: mask, valid pixels and logits, the ignored pixels taken out."""
 
 from __future__ import annotations
 
 import tensorflow as tf
 
-from segframe import SegframeError
+from segframe.errors import SegframeError
 
 
 def only_valid(mask: tf.Tensor, logits: tf.Tensor, num_classes: int, ignore_index: int):

@@ -1,0 +1,57 @@
+"""Every file of conf/experiment is run: for one epoch, on tiny data, with a small network."""
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import yaml
+from hydra import compose, initialize_config_module
+
+from segframe.compose import register
+from segframe.experiment import run_experiment
+from segframe.manager import plugin_manager
+from segframe.train_command import plain
+
+FILES = sorted((Path(__file__).parents[1] / "conf" / "experiment").glob("*.yaml"))
+SMALLER = {"model.filters": "2", "model.depth": "2", "train.epochs": "1", "train.score_test_at": "[1]",
+           "dataset.samples_train": "4", "dataset.samples_val": "2", "dataset.samples_test": "2",
+           "dataset.size": "32"}  # fmt: skip
+
+
+@pytest.fixture
+def images(tmp_path):
+    """Colour images with a bright square; no val split, as in the sets that the experiments are about."""
+    path, random = tmp_path / "images.h5", np.random.default_rng(0)
+    with h5py.File(path, "w") as file:
+        file.attrs["class_names"] = ["background", "square"]
+        for split, samples in {"train": 4, "test": 2}.items():
+            masks = np.zeros((samples, 24, 40), np.uint8)
+            masks[:, 5:17, 9:30] = 1
+            noise = random.integers(80, size=(*masks.shape, 3))
+            file[f"{split}/images"] = (noise + 120 * masks[..., None]).astype(np.uint8)
+            file[f"{split}/masks"] = masks
+            file[f"{split}/ids"] = [f"{split}-{number}" for number in range(samples)]
+    return path
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_the_experiment_runs(file, images, tmp_path):
+    chosen = yaml.safe_load(file.read_text()).get("defaults", [])
+    needs_file = {"override /dataset": "hdf5"} in chosen
+    words = [f"experiment={file.stem}", "tracker=none", f"runs_dir='{tmp_path}/runs'"]
+    words += [f"dataset.path='{images}'"] if needs_file else []
+    register()
+    with initialize_config_module("segframe.conf", version_base="1.3"):
+        whole = compose("config", words)
+        there = [key for key in SMALLER if _has(whole, key)]
+        config = plain(compose("config", [*words, *(f"{key}={SMALLER[key]}" for key in there)]))
+    result = run_experiment(plugin_manager(), config)
+    assert 0 <= result.scores["test/pixel_accuracy"] <= 1
+    assert result.epoch == 1 and set(result.test_at) == {"1"}
+    assert (Path(result.out_dir) / "saved_model" / "saved_model.pb").exists()
+
+
+def _has(config, path):
+    section, _, key = path.partition(".")
+    return section in config and key in config[section]

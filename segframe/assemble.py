@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from segframe.interrupt import Interrupt
 from segframe.manager import Plugins
 from segframe.probe import probe
 from segframe.record import Record
-from segframe.split import Part
+from segframe.split import Part, parts
 from segframe.tracking import Telling
 
 if TYPE_CHECKING:
@@ -38,6 +39,20 @@ def probe_values(
     probe(plugins, "optimizer", config["optimizer"], "optimizer", total_steps=steps)
     for label, section in config["augment"].items():
         probe(plugins, "augment", section, f"augment.{label}")
+
+
+def check_with_data(plugins: Plugins, config: Mapping[str, Any], opened: dict[str, Any]) -> None:
+    """What can be said of a job once its data are open; `opened` keeps them for the next job with the same.
+
+    Raises:
+        SegframeError: the data are wrong, or a value is outside its range or does not fit them.
+    """
+    key = json.dumps([config["dataset"], config["split"]])
+    if key not in opened:
+        dataset = build(plugins, "dataset", config["dataset"])
+        _ = dataset.content_hash  # reads every sample, once for a file
+        opened[key] = dataset, parts(dataset, config["split"])
+    probe_values(plugins, config, *opened[key])
 
 
 def facts(

@@ -16,9 +16,8 @@ def set_up_console() -> None:
     """Show segframe's lines on stderr, once however often it is called; for command lines."""
     from rich.console import Console
 
-    os.environ.setdefault(
-        "TF_CPP_MIN_LOG_LEVEL", "2"
-    )  # TensorFlow's own chatter, in this and child processes
+    # TensorFlow's own chatter, in this process and those it starts.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     console = Console(stderr=True, highlight=False, soft_wrap=True)
 
     class Lines(logging.Handler):

@@ -20,7 +20,7 @@ TINY = ["dataset.samples_train=4", "dataset.samples_val=2", "dataset.samples_tes
 
 SABOTEUR = textwrap.dedent(
     """
-    import os, signal
+    import os, signal, time
     from segframe import hookimpl
 
     class Saboteur:
@@ -34,6 +34,9 @@ SABOTEUR = textwrap.dedent(
                 os.kill(os.getpid(), signal.SIGKILL)
             if self.seed == 4 and step == 0:  # Ctrl-C: the terminal sends it to the sweep and to its job
                 os.killpg(0, signal.SIGINT)
+            if self.seed == 5 and step == 0:  # `kill` of the sweep alone
+                os.kill(os.getppid(), signal.SIGTERM)
+                time.sleep(1)
 
     @hookimpl
     def segframe_callbacks(run):
@@ -99,7 +102,7 @@ def test_jobs_that_fail_or_die_are_recorded_and_the_next_goes_on(command):
     assert "job 1 FAILED: ended by SIGKILL" in done.stdout
     assert f"sweep: runs/sweeps/{sweep.name}\ncompare: python -m segframe ui\n" in done.stdout
     told = {json.loads((folder / "status.json").read_text())["state"] for folder in runs.glob("unet-*")}
-    assert told == {"failed", "running", "finished"}  # nobody was left to write that it was killed
+    assert told == {"failed", "finished"}
 
 
 def table(text):
@@ -122,11 +125,12 @@ def test_the_table_is_best_first_and_what_has_no_score_comes_last(tmp_path, caps
     assert "job 1 FAILED: ValueError: [red]mine[/red]" in out
 
 
-def test_ctrl_c_saves_the_job_and_ends_the_sweep(command):
-    done, runs = command("-m", "seed=4,0", *TINY)
-    assert done.returncode == 130, done.stderr
+@pytest.mark.parametrize("seed, code", [("4", 130), ("5", 143)], ids=["ctrl-c", "sigterm"])
+def test_stopping_saves_the_job_and_ends_the_sweep(command, seed, code):
+    done, runs = command("-m", f"seed={seed},0", *TINY)
+    assert done.returncode == code, done.stderr
     parent, children, _ = tracked(runs)
-    assert {seed: run.info.status for seed, run in children.items()} == {"4": "KILLED"}
+    assert {seed: run.info.status for seed, run in children.items()} == {seed: "KILLED"}
     assert parent.info.status == "KILLED"
     (folder,) = runs.glob("unet-*")
     assert json.loads((folder / "status.json").read_text())["state"] == "interrupted"
@@ -146,3 +150,10 @@ def test_all_jobs_are_checked_before_the_first_one_starts(tmp_path, monkeypatch,
         log.setLevel(before[1])
     assert "train.epochs: expected" in capsys.readouterr().err
     assert not list(tmp_path.rglob("job_*")) and not list(tmp_path.rglob("status.json"))
+
+
+def test_a_value_out_of_range_in_the_last_job_stops_the_sweep_before_the_first(command):
+    done, runs = command("-m", "model.depth=1,0", *(word for word in TINY if "depth" not in word))
+    assert done.returncode == 2
+    assert "No job was started: job 1 (" in done.stderr and "model.depth: expected" in done.stderr
+    assert not list(runs.rglob("*.yaml")) and not list(runs.rglob("status.json"))

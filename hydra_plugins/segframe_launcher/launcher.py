@@ -12,6 +12,8 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
+from segframe.errors import SegframeError
+
 log = logging.getLogger("segframe")
 
 
@@ -27,6 +29,7 @@ class ProcessLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         from hydra_plugins.segframe_launcher import sweep
+        from segframe.assemble import check_with_data
         from segframe.experiment import check_config
         from segframe.manager import plugin_manager
         from segframe.train_command import plain
@@ -34,12 +37,23 @@ class ProcessLauncher(Launcher):
         setup_globals()
         plugins = plugin_manager()
         composed: list[tuple[list[str], DictConfig, dict[str, Any]]] = []
+        opened: dict[str, Any] = {}
         for number, overrides in enumerate(job_overrides):
             config = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
             with open_dict(config):
                 config.hydra.job.id = config.hydra.job.num = initial_job_idx + number
-            job = plain(config)
-            check_config(plugins, job)  # all of them, before the first one starts
+            try:  # all of them, before the first one starts
+                job = plain(config)
+                check_config(plugins, job)
+                check_with_data(plugins, job, opened)
+            except SegframeError:
+                log.warning(
+                    "No job was started: job %d (%s) cannot run.",
+                    initial_job_idx + number,
+                    " ".join(overrides),
+                )
+                sweep.forget(Path(self.config.hydra.sweep.dir))
+                raise
             composed.append((list(filter_overrides(overrides)), config, job))
         running = sweep.begin(plugins, Path(self.config.hydra.sweep.dir), composed[0][2])
         returns = []

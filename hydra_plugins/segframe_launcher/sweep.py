@@ -8,10 +8,12 @@ from __future__ import annotations
 import json
 import logging
 import math
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +21,9 @@ from omegaconf import OmegaConf
 
 from segframe.atomic import write_text
 from segframe.catalog import build
+from segframe.interrupt import Interrupted
 from segframe.manager import Plugins
+from segframe.record import RUNNING, Record
 from segframe.tracker import FAILED, FINISHED, KILLED
 
 log = logging.getLogger("segframe")
@@ -70,13 +74,14 @@ class Sweep:
             self.parent or "",
         ]
         process = subprocess.Popen(command)
-        try:
-            code = process.wait()
-        except KeyboardInterrupt:
-            # Ctrl-C reaches the job too: it saves and leaves. Wait for that; a second one ends both.
-            process.wait()
-            self.interrupted = signal.SIGINT
-            raise
+        with _passing_on_sigterm(process):
+            try:
+                code = process.wait()
+            except KeyboardInterrupt as stop:
+                # Ctrl-C reaches the job too: it saves and leaves. Wait for that; a second one ends both.
+                process.wait()
+                self.interrupted = getattr(stop, "signal_number", signal.SIGINT)
+                raise
         found = json.loads(result_file.read_text()) if result_file.exists() else {}
         error = found.get("error", "")
         if code and not error:
@@ -92,8 +97,11 @@ class Sweep:
         return math.nan if objective is None or code else objective
 
     def _close_run(self, out_dir: str, error: str) -> None:
-        """A job that was killed could not end its run in the tracker itself."""
+        """A job that was killed could not end its run itself: not in its folder, not in the tracker."""
         if out_dir:
+            record = Record(Path(out_dir))
+            if record.status() == RUNNING:
+                record.set_status(FAILED.lower(), error)
             try:
                 self.tracker.close_run(Path(out_dir), FAILED, error)
             except Exception as failure:
@@ -142,12 +150,33 @@ class Sweep:
             console.print(f"compare: {where}", markup=False)
 
 
+@contextmanager
+def _passing_on_sigterm(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """SIGTERM comes to this process alone; the job gets it too, saves and leaves."""
+
+    def stop(number: int, _: object) -> None:
+        process.send_signal(number)
+        raise Interrupted(number)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def begin(plugins: Plugins, folder: Path, config: Mapping[str, Any]) -> Sweep:
     """The sweep of this process; a sweeper that launches several times keeps adding to it."""
     if not _running:
         folder.mkdir(parents=True, exist_ok=True)
         _running.append(Sweep(plugins, folder, config))
     return _running[0]
+
+
+def forget(folder: Path) -> None:
+    """Remove the folder of a sweep that never began: Hydra has written its multirun.yaml there."""
+    if not _running and {file.name for file in folder.glob("*")} <= {"multirun.yaml"}:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def conclude() -> int:

@@ -9,13 +9,17 @@ BIN := $(VENV)/bin
 LOCK := $(if $(filter gpu,$(TF)),requirements-gpu.lock,requirements.lock)
 UV_VERSION := 0.13.9
 
-.PHONY: demo install test test-slow check lock clean
+.PHONY: demo install test test-core test-slow check lock clean
 
 demo: install
 	$(BIN)/python -m segframe
 
 test: $(VENV)/.test-installed
 	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+# The core by itself, without the bundled plugins.
+test-core: $(VENV)/.test-installed
+	SEGFRAME_BLOCK=unet,uresnet,losses $(BIN)/python -m pytest -n 2 tests -m "not slow and not bundled" -k "not browser"
 
 test-slow: $(VENV)/.test-installed
 	$(BIN)/python -m pytest -m slow

@@ -6,6 +6,7 @@ signal n. `--debug` shows tracebacks.
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from typing import Any
@@ -22,6 +23,9 @@ def main(arguments: list[str] | None = None) -> int:
     words = [word for word in words if word != "--debug"]
     set_up_console()
     try:
+        if words in (["help"], ["--help"], ["-h"]):
+            _help()
+            words = ["--help"]
         if words and words[0][:1].isalpha() and "=" not in words[0]:
             return _verb(words[0], words[1:])
         from segframe.train_command import train
@@ -33,6 +37,9 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt as stop:
         print(f"Stopped. {stop}", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # `| head`: the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except SegframeError as error:
         return failed(error, debug)
 
@@ -43,6 +50,18 @@ def failed(error: SegframeError, debug: bool) -> int:
         traceback.print_exception(error)
     print(f"Error: {error}", file=sys.stderr)
     return 2
+
+
+def _help() -> None:
+    """The verbs; Hydra's own help, on the config, follows."""
+    from segframe.catalog import offers
+    from segframe.manager import plugin_manager
+
+    print("python -m segframe [key=value ...]      one run; with -m a sweep over values with commas")
+    print("python -m segframe VERB [--help] ...    something else:")
+    for verb, ((line, _), _) in sorted(offers(plugin_manager(), "segframe_commands").items()):
+        print(f"  {verb:10}{line}")
+    print("  --debug   tracebacks of errors that you can mend, too\n")
 
 
 def _verb(verb: str, arguments: list[str]) -> int:

@@ -88,7 +88,7 @@ def test_terms_of_a_combined_loss_are_built_by_the_catalog(plugins):
     section = {"name": "added", "terms": {"x": {"name": "term", "weight": 2, "power": 3.0}}}
     assert build(plugins, "loss", section, **facts) == {"x": (2.0, "term^3.0")}
     section["terms"]["x"]["powr"] = 1
-    with pytest.raises(SegframeError, match=r"loss.terms.x.powr: .*Did you mean 'power'"):
+    with pytest.raises(SegframeError, match=r"(?s)loss.terms.x.powr: .*Did you mean 'power'"):
         build(plugins, "loss", section, **facts)
     with pytest.raises(SegframeError, match=r"loss.terms.x.weight: expected a number"):
         check(plugins, "loss", {"name": "added", "terms": {"x": {"name": "term"}}})

@@ -15,6 +15,8 @@ from segframe.experiment import check_config
 from segframe.manager import plugin_manager
 from segframe.train_command import plain
 
+pytestmark = pytest.mark.bundled
+
 CONF = Path(__file__).parents[1] / "conf"
 PLUGINS = plugin_manager()
 OPTIONS = [file for kind in HOOKS for file in sorted((CONF / kind).glob("*.yaml"))]

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.bundled
+
 EXAMPLE = Path(__file__).parents[1] / "examples" / "segframe-linear"
 
 

@@ -13,6 +13,8 @@ from segframe.experiment import run_experiment
 from segframe.manager import plugin_manager
 from segframe.train_command import plain
 
+pytestmark = pytest.mark.bundled
+
 FILES = sorted((Path(__file__).parents[1] / "conf" / "experiment").glob("*.yaml"))
 SMALLER = {"model.filters": "2", "model.depth": "2", "train.epochs": "1", "train.score_test_at": "[1]",
            "dataset.samples_train": "4", "dataset.samples_val": "2", "dataset.samples_test": "2",

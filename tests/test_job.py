@@ -12,6 +12,8 @@ from omegaconf import OmegaConf
 from segframe.job import main
 from segframe.record import Record
 
+pytestmark = pytest.mark.bundled
+
 SABOTEUR = textwrap.dedent(
     """
     import os, signal

@@ -12,6 +12,8 @@ import pytest
 
 from segframe.__main__ import main
 
+pytestmark = pytest.mark.bundled
+
 TINY = ["dataset.samples_train=8", "dataset.samples_val=2", "dataset.samples_test=2", "dataset.size=32",
         "model.filters=2", "model.depth=2", "train.epochs=2"]  # fmt: skip
 
@@ -243,3 +245,11 @@ def test_one_command_trains_tracks_and_says_what_came_of_it(own_folder):
     assert (run.info.status, run.info.run_name) == ("FINISHED", run_dir.name)
     assert run.data.params["model.filters"] == "2" and 0 <= run.data.metrics["final/test/dice"] <= 1
     assert [point.step for point in client.get_metric_history(run.info.run_id, "train/loss")] == [1, 2]
+
+
+def test_help_lists_the_verbs_of_plugins_and_the_config(capsys):
+    with pytest.raises(SystemExit) as left:
+        main(["--help"])
+    told = capsys.readouterr().out
+    assert left.value.code == 0
+    assert "data      import and remap data sets" in told and "model: unet, uresnet" in told

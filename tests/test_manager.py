@@ -13,6 +13,7 @@ from segframe.manager import _register, plugin_manager
 BUNDLED = {"unet": ("model", "unet"), "uresnet": ("model", "uresnet"), "losses": ("loss", "focal")}
 
 
+@pytest.mark.bundled
 @pytest.mark.parametrize("plugin", BUNDLED)
 def test_bundled_plugins_come_in_by_entry_points_and_can_be_blocked(plugin, monkeypatch):
     kind, name = BUNDLED[plugin]

@@ -65,6 +65,7 @@ def test_without_git_there_is_none(repository, monkeypatch):
     assert git(repository[0]) == (None, "")
 
 
+@pytest.mark.bundled
 def test_versions_name_what_a_result_depends_on():
     plugins = plugin_manager()
     found = versions(plugins)

@@ -14,6 +14,8 @@ from hydra_plugins.segframe_launcher.sweep import Job, Sweep
 from segframe.__main__ import main
 from segframe.manager import plugin_manager
 
+pytestmark = pytest.mark.bundled
+
 TINY = ["dataset.samples_train=4", "dataset.samples_val=2", "dataset.samples_test=2", "dataset.size=32",
         "model.filters=2", "model.depth=1", "train.epochs=1", "train.checkpoint_seconds=0",
         "tracker.log_model=false"]  # fmt: skip

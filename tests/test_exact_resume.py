@@ -80,9 +80,17 @@ CHILD = textwrap.dedent(
 ).format(tests=str(Path(__file__).parent))
 
 
-def test_a_run_killed_at_random_moments_ends_bit_for_bit_as_an_undisturbed_one(config, settings, tmp_path):
+@pytest.mark.parametrize("wanted", [3, pytest.param(12, marks=pytest.mark.slow)])
+def test_a_run_killed_at_random_moments_ends_bit_for_bit_as_an_undisturbed_one(
+    config, settings, tmp_path, wanted
+):
     def file(name, *words):
-        made = config(*settings, "train.checkpoint_seconds=0", f"runs_dir='{tmp_path}/{name}'", *words)
+        long = [
+            f"train.epochs={4 * wanted}",
+            "train.early_stopping_epochs=null",
+            "train.checkpoint_seconds=0",
+        ]
+        made = config(*settings, *long, f"runs_dir='{tmp_path}/{name}'", *words)
         path = tmp_path / f"{name}.json"
         path.write_text(json.dumps(made))
         return path
@@ -97,17 +105,17 @@ def test_a_run_killed_at_random_moments_ends_bit_for_bit_as_an_undisturbed_one(c
         while process.poll() is None:  # until it has made some progress, then at a random moment
             folder = next((tmp_path / "killed").glob("tiny-*"), None)
             saved = folder / "checkpoint.h5" if folder else None
-            if saved and saved.exists() and saved.stat().st_mtime_ns > before and kills < 3:
-                time.sleep(moments.random() * 0.3)
+            if saved and saved.exists() and saved.stat().st_mtime_ns > before and kills < wanted:
+                time.sleep(moments.random() * 0.2)
                 os.kill(process.pid, signal.SIGKILL)
                 kills += 1
                 break
             time.sleep(0.005)
         if process.wait() == 0:
             break
-    assert process.returncode == 0 and kills == 3
+    assert process.returncode == 0 and kills == wanted
     assert fingerprint(folder) == fingerprint(whole)
-    assert [entry["epoch"] for entry in Record(folder).read("history.json")] == [1, 2, 3, 4]
+    assert [entry["epoch"] for entry in Record(folder).read("history.json")] == list(range(1, 4 * wanted + 1))
 
 
 def test_another_configurations_folder_is_refused_with_the_differing_keys(plugins, config, tmp_path):

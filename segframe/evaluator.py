@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import tensorflow as tf
 
 from segframe.metrics import confusion, image_scores, split_scores
 from segframe.pipeline import Pipeline
@@ -59,8 +58,3 @@ class Evaluator:
             for ids, (height, width) in zip(prediction.numpy(), sizes, strict=True):
                 found.append(ids[:height, :width])
         return found
-
-
-def gpu_there() -> bool:
-    """Whether TensorFlow sees a GPU."""
-    return bool(tf.config.list_physical_devices("GPU"))

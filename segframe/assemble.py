@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from segframe import metrics, provenance
 from segframe.catalog import build, without_weight
 from segframe.dataset import IGNORED, Dataset
+from segframe.errors import SegframeError
+from segframe.identity import differences
 from segframe.interrupt import Interrupt
 from segframe.manager import Plugins
 from segframe.probe import probe
@@ -19,6 +22,8 @@ from segframe.tracking import Telling
 
 if TYPE_CHECKING:
     from segframe.experiment import Run
+
+log = logging.getLogger("segframe")
 
 
 def probe_values(
@@ -30,6 +35,13 @@ def probe_values(
         SegframeError: a value is outside its range, or does not fit the data.
     """
     train = config["train"]
+    if train["score_test_at"] and "test" not in chosen:
+        raise SegframeError(
+            "train.score_test_at",
+            expected="data with a test split",
+            got="none",
+            remedy="Leave it out, or give the file a test split.",
+        )
     steps = -(-len(chosen["train"].ids) // train["batch_size"]) * train["epochs"]
     probe(plugins, "model", config["model"], "model", **_model_facts(dataset))
     probe(plugins, "loss", config["loss"], "loss", **_loss_facts(dataset))
@@ -63,6 +75,7 @@ def facts(
     work_commit, work_diff = provenance.git(Path.cwd())
     return {
         "identity": dict(own),
+        "started_in": str(Path.cwd()),
         "versions": provenance.versions(plugins),
         "git": {"segframe": commit, "segframe_diff": diff, "folder": work_commit, "folder_diff": work_diff},
         "data": {
@@ -108,6 +121,13 @@ def put_together(
         size_multiple=getattr(model, "size_multiple", 1),
     )
     loss = build(plugins, "loss", config["loss"], **_loss_facts(dataset))
+    if getattr(loss, "maps", ()):
+        raise SegframeError(
+            "loss",
+            expected="a loss that needs the mask alone",
+            got=f"one that asks for the maps {', '.join(loss.maps)}",
+            remedy="This version of segframe makes no maps; choose another loss.",
+        )
     optimizer = build(
         plugins, "optimizer", config["optimizer"], total_steps=pipeline.steps("train") * train["epochs"]
     )
@@ -126,11 +146,12 @@ def put_together(
         xla=xla,
     )
     known = record.read("record.json")
+    now = {"versions": provenance.versions(plugins), "xla": xla, "machine": provenance.machine()}
+    _warn_of_changes(known, now)
     known |= {
         "normalisation": pipeline.normalisation.as_json(),
         "parameters": int(model.count_params()),
-        "xla": xla,
-        "machine": provenance.machine(),
+        **now,
     }
     record.write("record.json", known)
     told.facts(known)
@@ -147,6 +168,17 @@ def put_together(
         tracker=told,
         interrupt=interrupt,
     )
+
+
+def _warn_of_changes(known: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """A run that began elsewhere goes on, but its bits will not be those of an undisturbed one."""
+    if "machine" not in known:
+        return  # it begins here
+    changes = differences(now["versions"], known["versions"])
+    changes += differences({"xla": now["xla"]}, {"xla": known["xla"]})
+    changes += differences({"gpus": now["machine"]["gpus"]}, {"gpus": known["machine"]["gpus"]})
+    if changes:
+        log.warning("This run began with other software or devices: %s.", "; ".join(changes))
 
 
 def _model_facts(dataset: Dataset) -> dict[str, Any]:

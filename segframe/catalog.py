@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -154,9 +155,12 @@ def _check_terms(plugins: pluggy.PluginManager, terms: Any, where: str) -> None:
     for label, term in terms.items():
         path = f"{where}.terms.{label}"
         weight = term.get("weight") if isinstance(term, Mapping) else None
-        if isinstance(weight, bool) or not isinstance(weight, int | float):
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight < math.inf:
             raise SegframeError(
-                f"{path}.weight", expected="a number", got=repr(weight), remedy=f"Give {path}.weight=1.0."
+                f"{path}.weight",
+                expected="a number, 0 or more",
+                got=repr(weight),
+                remedy=f"Give {path}.weight=1.0.",
             )
         check(plugins, "loss", without_weight(term), path)
 

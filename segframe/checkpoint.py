@@ -1,7 +1,7 @@
 """All of a run's state in one file, written atomically, read back exactly.
 
 checkpoint.h5:  /model/N, /optimizer/N, /best/N   variables in their order, as they are in memory
-                attrs state   JSON: epoch, step, history, early stopping, callbacks, threads, config
+                /state        JSON: identity of the run, epoch, step, history, early stopping, callbacks
                 attrs sha256  over the names, dtypes, shapes and bytes of all of it
 
 One file, so that weights, optimizer, data position and the best weights so far can never be of different

@@ -22,7 +22,7 @@ from segframe.record import FINISHED, RUNNING, Record, ending
 from segframe.resume import run_folder
 from segframe.settings import check_settings
 from segframe.split import parts
-from segframe.tracking import Telling
+from segframe.tracking import Telling, link
 
 if TYPE_CHECKING:
     import keras
@@ -116,12 +116,16 @@ def run_experiment(
     chosen = parts(dataset, config["split"])
     probe_values(plugins, config, dataset, chosen)
     record, fresh = run_folder(config, own)
-    started(record.folder)
     with record.lock():
+        started(record.folder)
+        if parent:
+            record.write("sweep.json", {"parent": parent})
         if record.status() == FINISHED:
             log.info(
                 "This very run is finished already; here is its result. train.resume=never trains it anew."
             )
+            if parent:
+                link(tracker, record, parent)
             return RunResult(**record.read("result.json"))
         with ExitStack() as stack:
             stack.enter_context(log_file(record.folder / "run.log"))
@@ -133,8 +137,10 @@ def run_experiment(
             told = Telling(tracker, record, parent)
             try:
                 import_tensorflow()
+                interrupt.leave()  # asked to stop meanwhile: nothing is there to save yet
                 told.open()
                 run = put_together(plugins, config, record, dataset, chosen, told, interrupt)
+                interrupt.leave()
                 result = plugins.hook.segframe_fit(run=run)
                 _finish(run, record, result)
                 record.set_status(FINISHED)

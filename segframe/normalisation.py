@@ -21,14 +21,25 @@ class Normalisation(NamedTuple):
     std: tuple[float, ...]
     """(channels,) likewise; 1 for a channel that is constant."""
 
+    low: float = 0.0
+    """Smallest raw * scale of the training part."""
+    high: float = 1.0
+    """Largest."""
+
     def as_json(self) -> dict[str, Any]:
-        return {"scale": self.scale, "mean": list(self.mean), "std": list(self.std)}
+        return {
+            "scale": self.scale,
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "range": [self.low, self.high],
+        }
 
 
 def measure(dataset: Dataset, part: Part, block: int = 16) -> Normalisation:
     """Mean and standard deviation of a part, in float64, reading `block` samples at a time."""
     channels = dataset.image_shape[2]
     total, square, pixels, scale = np.zeros(channels), np.zeros(channels), 0, 1.0
+    low, high = np.inf, -np.inf
     for start in range(0, len(part.indices), block):
         for sample in dataset.read(part.split, part.indices[start : start + block]):
             scale = 1 / 255 if sample.image.dtype == np.uint8 else 1.0
@@ -36,12 +47,13 @@ def measure(dataset: Dataset, part: Part, block: int = 16) -> Normalisation:
             total += flat.sum(0)
             square += np.square(flat).sum(0)
             pixels += len(flat)
+            low, high = min(low, float(flat.min())), max(high, float(flat.max()))
     mean = total / pixels
     std = np.sqrt(np.maximum(square / pixels - np.square(mean), 0))
     std[std < 1e-6] = (
         1.0  # a constant channel carries nothing; dividing by its rounding error would blow it up
     )
-    return Normalisation(scale, _floats(mean), _floats(std))
+    return Normalisation(scale, _floats(mean), _floats(std), low, high)
 
 
 def _floats(values: Sequence[float] | np.ndarray) -> tuple[float, ...]:

@@ -17,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from segframe.dataset import IGNORED, Dataset
+from segframe.errors import SegframeError
 from segframe.normalisation import Normalisation, measure
 from segframe.split import Part
 
@@ -45,6 +46,13 @@ class Pipeline:
         self.augmentations = tuple(augmentations)
         self._whole: dict[str, tf.data.Dataset] = {}
         self.normalisation: Normalisation = measure(dataset, self.parts["train"])
+        if self.augmentations and not 0 <= self.normalisation.low <= self.normalisation.high <= 1:
+            raise SegframeError(
+                "augment",
+                expected="images in [0, 1], or uint8 ones (augmentations work in [0, 1])",
+                got=f"values from {self.normalisation.low:g} to {self.normalisation.high:g} in train",
+                remedy="Scale the float images in the file to [0, 1], or choose augment=none.",
+            )
         first = dataset.read(self.parts["train"].split, self.parts["train"].indices[:1])[0]
         self.image_dtype = tf.as_dtype(first.image.dtype)
 

@@ -7,6 +7,7 @@ RUN_DIR/
   history.json       one entry per finished epoch
   checkpoint.h5      everything that a resumed run needs (segframe.checkpoint)
   result.json        the scores, of a finished run only
+  sweep.json         the tracker's id of the sweep that the run is a job of, if it is one
   per_image.csv      every test image's scores (validation's, where there is no test split)
   model.weights.h5   the chosen weights, with config, normalisation and class names as attributes
   saved_model/       raw images -> logits, without segframe
@@ -16,10 +17,13 @@ RUN_DIR/
 
 from __future__ import annotations
 
+import glob
 import json
 import os
+import re
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +81,8 @@ class Record:
             "status.json", {"state": state, "error": error, "pid": os.getpid(), "host": socket.gethostname()}
         )
 
-    def lock(self) -> filelock.BaseFileLock:
+    @contextmanager
+    def lock(self) -> Iterator[None]:
         """Hold this while working in the folder: released by the system when the process dies.
 
         Raises:
@@ -94,7 +99,10 @@ class Record:
                 got=f"one that process {status.get('pid', '?')} on {status.get('host', '?')} is running",
                 remedy="Wait for it, end it, or use train.resume=never for a run of its own.",
             ) from None
-        return lock
+        try:
+            yield
+        finally:
+            lock.release()
 
 
 def ending(error: BaseException) -> tuple[str, str]:
@@ -105,10 +113,22 @@ def ending(error: BaseException) -> tuple[str, str]:
 
 
 def find(runs_dir: Path, name: str) -> list[Path]:
-    """Folders of the runs of this name, oldest first: NAME, NAME-2, ...; train.resume=never adds one."""
-    found = [runs_dir / name] if (runs_dir / name / "config.yaml").exists() else []
-    number = 2
-    while (runs_dir / f"{name}-{number}").exists():
-        found.append(runs_dir / f"{name}-{number}")
-        number += 1
-    return found
+    """Folders of the runs of this name, oldest first: NAME, NAME-2, ...; train.resume=never adds one.
+
+    Earlier ones may have been deleted; the number says which is the newest.
+    """
+    numbered = {}
+    for folder in runs_dir.glob(f"{glob.escape(name)}*"):
+        found = re.fullmatch(re.escape(name) + r"(?:-(\d+))?", folder.name)
+        if found and folder.is_dir():
+            numbered[int(found.group(1) or 1)] = folder
+    return [numbered[number] for number in sorted(numbered)]
+
+
+def new_folder(runs_dir: Path, name: str) -> Path:
+    """The next folder of this name: one above the newest that there is."""
+    there = find(runs_dir, name)
+    if not there:
+        return runs_dir / name
+    newest = there[-1].name.removeprefix(name).removeprefix("-") or "1"
+    return runs_dir / f"{name}-{int(newest) + 1}"

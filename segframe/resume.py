@@ -9,7 +9,7 @@ from typing import Any
 
 from segframe.errors import SegframeError
 from segframe.identity import differences, run_name
-from segframe.record import FINISHED, Record, find
+from segframe.record import FINISHED, Record, find, new_folder
 
 log = logging.getLogger("segframe")
 
@@ -27,7 +27,14 @@ def run_folder(config: Mapping[str, Any], own: Mapping[str, Any]) -> tuple[Recor
     resume, runs_dir, name = config["train"]["resume"], Path(config["runs_dir"]), run_name(own)
     if config["run_dir"] is not None:
         folder = Path(config["run_dir"])
-        there = [folder] if (folder / "config.yaml").exists() else []
+        there = [folder] if (folder / "record.json").exists() else []
+        if not there and folder.is_dir() and any(file.name != ".lock" for file in folder.iterdir()):
+            raise SegframeError(
+                "run_dir",
+                expected="a new or empty folder, or that of a run",
+                got=f"{folder}, which holds other files",
+                remedy="Name another folder.",
+            )
         if there and resume == "never":
             raise SegframeError(
                 "run_dir",
@@ -37,7 +44,7 @@ def run_folder(config: Mapping[str, Any], own: Mapping[str, Any]) -> tuple[Recor
             )
     else:
         there = find(runs_dir, name)
-        folder = runs_dir / (f"{name}-{len(there) + 1}" if there else name)
+        folder = new_folder(runs_dir, name)
     if resume != "never" and there:
         record = Record(there[-1])
         theirs = (record.read("record.json") or {}).get("identity")

@@ -23,6 +23,18 @@ def _between(low: float, high: float) -> Any:
     return Field(gt=low, lt=high)
 
 
+def _seed() -> Any:
+    from pydantic import Field
+
+    return Field(ge=0, lt=2**32)  # what NumPy and Keras take
+
+
+def _not_empty() -> Any:
+    from pydantic import Field
+
+    return Field(min_length=1)
+
+
 class Split(TypedDict):
     """conf/split."""
 
@@ -55,8 +67,8 @@ class Device(TypedDict):
 
 
 OWN: dict[str, Any] = {
-    "seed": Annotated[int, _at_least(0)],
-    "runs_dir": str,
+    "seed": Annotated[int, _seed()],
+    "runs_dir": Annotated[str, _not_empty()],
     "run_dir": str | None,
     "split": Split,
     "train": Train,

@@ -22,7 +22,7 @@ FILES = ("config.yaml", "record.json", "history.json", "result.json", "per_image
 
 
 class Telling:
-    """What a run tells its tracker. The first failure is said once; the folder is handed in at the end."""
+    """What a run tells its tracker. A failure is said; the whole folder is handed in at the end then."""
 
     def __init__(self, tracker: Tracker, record: Record, parent: str | None):
         self.tracker, self.record, self.parent = tracker, record, parent
@@ -48,9 +48,14 @@ class Telling:
 
     def close(self, error: BaseException | None = None) -> None:
         """End the tracker's run as the run ended; hand the folder in if something was missed on the way."""
+        self._tell(lambda run: _hand_in_files(run, self.record))
         context, self._run = self._context, None
         if context is not None:
-            self._try(lambda: context.__exit__(type(error) if error else None, error, None))
+            self._try(
+                lambda: context.__exit__(
+                    type(error) if error else None, error, error.__traceback__ if error else None
+                )
+            )
         if self.missed:
             try:
                 hand_in(self.tracker, self.record, self.parent)
@@ -84,6 +89,15 @@ class Telling:
             )
 
 
+def link(tracker: Tracker, record: Record, parent: str) -> None:
+    """Put a run that had finished before below the sweep that came by it now."""
+    try:
+        with tracker.run(record.folder, record.folder.name, parent):
+            pass
+    except Exception as failure:
+        log.warning("The finished run is not listed below this sweep (%s).", _first_line(failure))
+
+
 def hand_in(tracker: Tracker, record: Record, parent: str | None = None) -> None:
     """Tell a tracker a whole run from its folder; what it knows already stays as it is.
 
@@ -105,11 +119,14 @@ def hand_in(tracker: Tracker, record: Record, parent: str | None = None) -> None
             result = record.read("result.json")
             if result is not None:
                 _hand_in_end(run, record, result)
+            _hand_in_files(run, record)
             if ended is not None:
                 raise ended
     except (RuntimeError, KeyboardInterrupt) as error:
         if error is not ended:
             raise
+        if getattr(error, "__notes__", None):  # the tracker could not be told how it ended
+            raise RuntimeError("; ".join(error.__notes__)) from error
 
 
 def tags(record: Record, facts: Mapping[str, Any]) -> dict[str, str]:
@@ -141,13 +158,17 @@ def _hand_in_end(run: TrackedRun, record: Record, result: Mapping[str, Any]) -> 
     for epoch, scores in result["test_at"].items():
         final |= {f"at_epoch_{epoch}/{key}": value for key, value in scores.items()}
     run.final(numbers(final | {"final/chosen_epoch": result["epoch"]}))
-    for name in FILES:
-        if (record.folder / name).exists():
-            run.file(record.folder / name)
     for figure in sorted((record.folder / "figures").glob("*.png")):
         run.file(figure, "figures")
     if (record.folder / "saved_model").exists():
         run.model(record.folder / "saved_model")
+
+
+def _hand_in_files(run: TrackedRun, record: Record) -> None:
+    """What a run's folder holds however it ended: config, provenance, history, log."""
+    for name in FILES:
+        if (record.folder / name).exists():
+            run.file(record.folder / name)
 
 
 def _first_line(error: BaseException) -> str:

@@ -117,9 +117,9 @@ def test_gamma_is_a_power_between_its_bounds():
     "build, section, message",
     [
         (build_flip, {"horizontal": False, "vertical": False}, "expected horizontal or vertical true"),
-        (build_intensity, {"brightness": 1.5}, r"intensity\.brightness: expected a number from 0 to 1"),
-        (build_intensity, {"contrast": 1.0}, r"intensity\.contrast: .* below 1"),
-        (build_intensity, {"gamma": -0.5}, r"intensity\.gamma: .* at least 0"),
+        (build_intensity, {"brightness": 1.5}, r"augment\.brightness: expected a number from 0 to 1"),
+        (build_intensity, {"contrast": 1.0}, r"augment\.contrast: .* below 1"),
+        (build_intensity, {"gamma": -0.5}, r"augment\.gamma: .* at least 0"),
     ],
 )
 def test_values_out_of_range_are_refused(build, section, message):

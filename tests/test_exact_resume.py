@@ -159,7 +159,7 @@ def test_a_damaged_checkpoint_is_refused_not_trained_over(plugins, config, setti
         run_experiment(plugins, config(*settings))
     (saved,) = (tmp_path / "runs").glob("*/checkpoint.h5")
     data = bytearray(saved.read_bytes())
-    data[len(data) // 2] ^= 1
+    data[len(data) // 2 :: 97] = bytes(len(data[len(data) // 2 :: 97]))
     saved.write_bytes(data)
     plugins.unregister(stopper)
     with pytest.raises(SegframeError, match="a whole checkpoint"):
@@ -174,3 +174,16 @@ def test_another_number_of_threads_is_said(plugins, config, settings, caplog):
     plugins.unregister(stopper)
     run_experiment(plugins, config(*settings, "device.threads=7"))
     assert "device.threads=7, but this run began with" in caplog.text
+
+
+def test_a_checkpoint_of_another_run_is_refused_with_the_differing_keys(plugins, config, settings, tmp_path):
+    stopper = StopAt(3, signal.SIGTERM)
+    plugins.register(stopper)
+    for seed in (0, 1):
+        with pytest.raises(Interrupted):
+            run_experiment(plugins, config(*settings, f"seed={seed}", f"runs_dir='{tmp_path}/{seed}'"))
+    (other,), (own,) = (list((tmp_path / str(seed)).glob("*/checkpoint.h5")) for seed in (1, 0))
+    own.write_bytes(other.read_bytes())
+    plugins.unregister(stopper)
+    with pytest.raises(SegframeError, match="a run that differs in seed: 1 -> 0"):
+        run_experiment(plugins, config(*settings, f"runs_dir='{tmp_path}/0'"))

@@ -179,3 +179,34 @@ def test_images_of_any_sizes_in_one_set_one_pixel_included(plugins, config, tmp_
     result = run_experiment(plugins, changed)
     assert result.scores["test/pixel_accuracy_pooled"] > 0.8
     assert len(result.per_image["test"]["id"]) == 4
+
+
+def test_a_crash_keeps_its_traceback_and_marks_the_run(plugins, config, tmp_path):
+    class Crash:
+        @hookimpl
+        def segframe_callbacks(self, run):
+            return [self]
+
+        def on_step(self, step, logs):
+            raise RuntimeError("the callback's own fault")
+
+    plugins.register(Crash())
+    with pytest.raises(RuntimeError, match="own fault") as crash:
+        run_experiment(plugins, config())
+    assert "on_step" in [entry.name for entry in crash.traceback]
+    (status,) = (tmp_path / "runs").glob("*/status.json")
+    assert json.loads(status.read_text())["error"] == "RuntimeError: the callback's own fault"
+
+
+def test_float_images_outside_of_0_to_1_are_not_augmented_in_silence(plugins, config, tmp_path):
+    path = tmp_path / "floats.h5"
+    random = np.random.default_rng(0)
+    with h5py.File(path, "w") as file:
+        file.attrs["class_names"] = ["background", "bright"]
+        for split in ("train", "val"):
+            file[f"{split}/images"] = random.normal(500, 100, (4, 8, 8, 1)).astype(np.float32)
+            file[f"{split}/masks"] = random.integers(2, size=(4, 8, 8), dtype=np.uint8)
+    changed = config("augment=flips", "train.epochs=1") | {"dataset": {"name": "hdf5", "path": str(path)}}
+    with pytest.raises(SegframeError, match=r"augment: expected images in \[0, 1\].*got values from"):
+        run_experiment(plugins, changed)
+    assert run_experiment(plugins, changed | {"augment": {}}).epoch == 1

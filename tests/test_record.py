@@ -58,14 +58,14 @@ def test_how_a_run_ends_follows_from_what_ended_it(error, expected):
 def test_two_processes_cannot_work_in_one_folder_and_a_dead_one_holds_nothing(tmp_path):
     code = (
         "import sys, time; from pathlib import Path; from segframe.record import Record\n"
-        "record = Record(Path(sys.argv[1])); record.set_status('running'); held = record.lock()\n"
-        "print('held', flush=True); time.sleep(60)"
+        "record = Record(Path(sys.argv[1])); record.set_status('running')\n"
+        "with record.lock():\n    print('held', flush=True); time.sleep(60)"
     )
     other = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     try:
         assert other.stdout.readline() == "held\n"
         with pytest.raises(SegframeError, match=rf"(?s)process {other.pid} on .* is running.*resume=never"):
-            Record(tmp_path).lock()
+            Record(tmp_path).lock().__enter__()
     finally:
         other.kill()
         other.wait()
@@ -79,9 +79,7 @@ def test_two_processes_cannot_work_in_one_folder_and_a_dead_one_holds_nothing(tm
 def test_the_runs_of_a_name_are_found_oldest_first(tmp_path):
     for name in ("tiny", "tiny-2", "tiny-3", "tiny-5", "tiny-large"):
         (tmp_path / name).mkdir()
-    assert find(tmp_path, "tiny") == [tmp_path / "tiny-2", tmp_path / "tiny-3"]  # the first has no config yet
-    Record(tmp_path / "tiny").write_config({"seed": 0})
-    assert find(tmp_path, "tiny") == [tmp_path / name for name in ("tiny", "tiny-2", "tiny-3")]
+    assert find(tmp_path, "tiny") == [tmp_path / name for name in ("tiny", "tiny-2", "tiny-3", "tiny-5")]
     assert find(tmp_path / "nowhere", "tiny") == []
 
 
@@ -89,3 +87,13 @@ def test_a_file_that_is_no_json_is_not_taken_for_an_absent_one(tmp_path):
     (tmp_path / "record.json").write_text('{"half":')
     with pytest.raises(json.JSONDecodeError):
         Record(tmp_path).read("record.json")
+
+
+def test_the_newest_run_is_found_and_a_new_one_goes_behind_it_whatever_was_deleted(tmp_path):
+    from segframe.record import find, new_folder
+
+    assert new_folder(tmp_path, "a-b-12") == tmp_path / "a-b-12"
+    for name in ("a-b-12-2", "a-b-12-10", "a-b-12-x", "a-b-123"):
+        (tmp_path / name).mkdir()
+    assert [folder.name for folder in find(tmp_path, "a-b-12")] == ["a-b-12-2", "a-b-12-10"]
+    assert new_folder(tmp_path, "a-b-12") == tmp_path / "a-b-12-11"

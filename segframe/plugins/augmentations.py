@@ -20,10 +20,10 @@ def build_flip(*, horizontal: bool = True, vertical: bool = True):
     """
     if not (horizontal or vertical):
         raise SegframeError(
-            "augment.flip",
+            "augment.horizontal",
             expected="horizontal or vertical true",
             got="both false",
-            remedy="Leave it out with ~augment.flip.",
+            remedy="Set one of them true, or choose augment=none.",
         )
     from segframe.plugins.image_transforms import Flip
 
@@ -43,9 +43,9 @@ def build_intensity(*, brightness: float = 0.1, contrast: float = 0.1, gamma: fl
     Raises:
         SegframeError: `brightness` is not from 0 to 1, `contrast` not from 0 to below 1, or `gamma` below 0.
     """
-    ranges.from_zero_to_one("augment.intensity.brightness", brightness)
-    ranges.below_one("augment.intensity.contrast", contrast)
-    ranges.at_least_zero("augment.intensity.gamma", gamma)
+    ranges.from_zero_to_one("augment.brightness", brightness)
+    ranges.below_one("augment.contrast", contrast)
+    ranges.at_least_zero("augment.gamma", gamma)
     from segframe.plugins.image_transforms import Intensity
 
     return Intensity(brightness, contrast, gamma)

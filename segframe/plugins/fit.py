@@ -37,13 +37,6 @@ class Loop:
 
         self.run, self.settings = run, run.config["train"]
         self.has_val = "val" in run.pipeline.parts
-        if self.settings["score_test_at"] and "test" not in run.pipeline.parts:
-            raise SegframeError(
-                "train.score_test_at",
-                expected="data with a test split",
-                got="none",
-                remedy="Leave it out, or give the file a test split.",
-            )
         self.callbacks = [
             callback for given in run.plugins.hook.segframe_callbacks(run=run) for callback in given
         ]
@@ -79,10 +72,16 @@ class Loop:
             state.wait_seconds += waited
             state.seconds += time.perf_counter() - start
             if self.run.interrupt.requested() or state.due():
-                self._settle(pending)
+                self._settle_timed(pending)
                 pending = None
                 self._save_and_leave(due=True)
+        self._settle_timed(pending)
+
+    def _settle_timed(self, pending: tuple[Any, Any, Any] | None) -> None:
+        """The wait for a last step is time of the epoch too."""
+        start = time.perf_counter()
         self._settle(pending)
+        self.state.seconds += time.perf_counter() - start
 
     def _settle(self, pending: tuple[Any, Any, Any] | None) -> None:
         """Count a finished step, or stop at a loss that is not finite."""
@@ -143,6 +142,9 @@ class Loop:
         from segframe.experiment import RunResult
 
         state, run = self.state, self.run
+        missed = [epoch for epoch in self.settings["score_test_at"] if epoch > state.epoch]
+        if missed:
+            log.warning("train.score_test_at: epochs %s were not reached.", ", ".join(map(str, missed)))
         if self.has_val:
             state.load_best()
         scores: dict[str, float | None] = {}

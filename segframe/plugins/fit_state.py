@@ -11,7 +11,9 @@ import numpy as np
 from segframe import checkpoint
 from segframe.atomic import write_json
 from segframe.errors import SegframeError
+from segframe.identity import differences
 from segframe.plugins.schedules import learning_rate_at
+from segframe.record import Record
 
 if TYPE_CHECKING:
     from segframe.experiment import Run
@@ -103,15 +105,26 @@ class FitState:
             "best": self.best_weights,
         }
         state = {key: getattr(self, key) for key in SAVED}
+        state["identity"] = self._identity()
         state["callbacks"] = {name: callback.state() for name, callback in self._stateful().items()}
         checkpoint.save(self.path, arrays, state)
         self.saved_at = time.monotonic()
 
     def restore(self) -> None:
         """Continue from checkpoint.h5, if there is one."""
+        for left in self.path.parent.glob(f".*.{self.path.name}"):  # half-written when the process died
+            left.unlink(missing_ok=True)
         if not self.path.exists():
             return
         arrays, state = checkpoint.load(self.path)
+        differing = differences(self._identity(), state["identity"])
+        if differing:
+            raise SegframeError(
+                str(self.path),
+                expected="a checkpoint of this run",
+                got=f"one of a run that differs in {'; '.join(differing)}",
+                remedy="Put this run's own checkpoint back, or use train.resume=never to start afresh.",
+            )
         checkpoint.assign(self.run.model.variables, arrays["model"], "model")
         checkpoint.assign(self.run.optimizer.variables, arrays["optimizer"], "optimizer")
         self.best_weights = arrays["best"]
@@ -130,6 +143,9 @@ class FitState:
         # Epochs that were finished after the checkpoint are done again, and would stand there twice.
         write_json(self.run.out_dir / "history.json", self.history)
         log.info("Continuing after epoch %d, step %d.", self.epoch, self.step)
+
+    def _identity(self) -> dict[str, Any]:
+        return Record(self.run.out_dir).read("record.json")["identity"]
 
     def _stateful(self) -> dict[str, Any]:
         """The callbacks that remember something, by class; a second one of a class has #2 behind it."""

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from segframe.atomic import write_json
 from segframe.hooks import hookimpl
 from segframe.plugins.mlflow_run import MlflowRun
 from segframe.plugins.mlflow_store import absolute, connect, database, without_password
@@ -103,6 +104,8 @@ class MlflowTracker:
             client.update_run(run_id, status=RUNNING)
             if "error" in client.get_run(run_id).data.tags:
                 client.delete_tag(run_id, "error")
+            if parent:  # a run of before that is a job of this sweep too
+                client.set_tag(run_id, "mlflow.parentRunId", parent)
             return MlflowRun(client, run_id, self.log_model)
         tags = {KIND: "run", **({"mlflow.parentRunId": parent} if parent else {})}
         run_id = client.create_run(experiment_id, run_name=name, tags=tags).info.run_id
@@ -121,9 +124,7 @@ class MlflowTracker:
     def _remember(self, out_dir: Path, run_id: str) -> None:
         out_dir.mkdir(parents=True, exist_ok=True)
         kept = {"tracker": "mlflow", "uri": without_password(self.uri), "run_id": run_id}
-        temporary = out_dir / f"tracker.json.{os.getpid()}"
-        temporary.write_text(json.dumps(kept, indent=1) + "\n")
-        os.replace(temporary, out_dir / "tracker.json")
+        write_json(out_dir / "tracker.json", kept)
 
 
 def _is_there(client: MlflowClient, run_id: str) -> bool:

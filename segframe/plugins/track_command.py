@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 from pathlib import Path
 
+from segframe.errors import SegframeError
 from segframe.hooks import hookimpl
 
 log = logging.getLogger("segframe")
@@ -32,12 +34,24 @@ def run(argv: list[str]) -> int:
 
     plugins, code = plugin_manager(), 0
     for folder in folders:
-        record = Record(folder)
+        record = Record(folder.resolve())
         config = record.config()
-        tracker = build(plugins, "tracker", config["tracker"])
+        if config["tracker"]["name"] == "none":
+            raise SegframeError(
+                str(folder),
+                expected="a run with a tracker",
+                got="tracker=none in its config",
+                remedy="Set tracker in its config.yaml to that of conf/tracker/mlflow.yaml.",
+            )
+        facts = record.read("record.json") or {}
+        # A relative store is meant from where the run was started.
+        started_in = Path(facts.get("started_in", "."))
+        with contextlib.chdir(started_in if started_in.is_dir() else "."):
+            tracker = build(plugins, "tracker", config["tracker"])
         with record.lock():
+            parent = (record.read("sweep.json") or {}).get("parent")
             try:
-                hand_in(tracker, record)
+                hand_in(tracker, record, parent)
                 log.info("%s is handed in.", folder)
             except Exception as error:
                 log.warning("%s: the tracker cannot be reached: %s: %s", folder, type(error).__name__, error)

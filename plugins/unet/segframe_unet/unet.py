@@ -144,8 +144,9 @@ def auto_depth(image_shape: tuple[int, int, int]) -> int:
 
 def _check(num_classes, depth, filters, dropout, upsample, decoder_filters, head, norm) -> None:
     settings = [
-        ("depth", depth, 'a number >= 1 or "auto"', depth == "auto" or depth >= 1, "4"),
-        ("filters", filters, "a number >= 1", filters >= 1, "16"),
+        # Ten poolings are a factor of 1,024; above that, memory goes long before a message comes.
+        ("depth", depth, 'a number from 1 to 10 or "auto"', depth == "auto" or 1 <= depth <= 10, "4"),
+        ("filters", filters, "a number from 1 to 4096", 1 <= filters <= 4096, "16"),
         ("dropout", dropout, "a share, 0 <= dropout < 1", 0 <= dropout < 1, "0.0"),
         (
             "head",

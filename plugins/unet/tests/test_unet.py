@@ -171,8 +171,8 @@ def test_auto_depth_is_what_the_model_is_built_with():
 @pytest.mark.parametrize(
     "settings, message",
     [
-        ({"depth": 0}, 'model.depth: expected a number >= 1 or "auto", got 0'),
-        ({"filters": 0}, "model.filters: expected a number >= 1, got 0"),
+        ({"depth": 0}, 'model.depth: expected a number from 1 to 10 or "auto", got 0'),
+        ({"filters": 0}, "model.filters: expected a number from 1 to 4096, got 0"),
         ({"dropout": 1.0}, "model.dropout: expected a share, 0 <= dropout < 1, got 1.0"),
         ({"norm_momentum": 1.0}, "model.norm_momentum: expected a share .* got 1.0"),
         ({"norm_epsilon": 0.0}, "model.norm_epsilon: expected a number above 0, got 0.0"),

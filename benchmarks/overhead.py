@@ -2,7 +2,8 @@
 
 The same network, loss, optimizer, batch size and images; the bare loop and `fit` get them from memory, the
 framework from its HDF5 file through its pipeline, with its progress, non-finite check and checkpoints. All in
-one process, an epoch of each in turn; the ratio is that of the medians of the epochs' times.
+one process, an epoch of each in turn; a ratio is the median over the rounds, with its quartiles: where they
+lie far apart, the machine was not quiet enough to conclude anything.
 
     python benchmarks/overhead.py [--out benchmarks/results/overhead_cpu.json] [key=value ...]
 
@@ -99,10 +100,14 @@ class Compare:
                 if number:  # the first epoch of each compiles
                     times[name].append(time.perf_counter() - start)
         loop.call("close")
-        median = {name: statistics.median(values) for name, values in times.items()}
+        ratios = {
+            name: statistics.quantiles([a / b for a, b in zip(times[name], times["bare"], strict=True)], n=4)
+            for name in ("framework", "keras_fit")
+        }
         self.report = {
-            "ratio_framework_to_bare": median["framework"] / median["bare"],
-            "ratio_keras_fit_to_bare": median["keras_fit"] / median["bare"],
+            "ratio_framework_to_bare": ratios["framework"][1],
+            "ratio_keras_fit_to_bare": ratios["keras_fit"][1],
+            "quartiles": {name: [found[0], found[2]] for name, found in ratios.items()},
             "data_wait": loop.state.wait_seconds / loop.state.seconds,
             "images": len(images),
             "batch_size": batch_size,

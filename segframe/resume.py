@@ -69,7 +69,7 @@ def run_folder(config: Mapping[str, Any], own: Mapping[str, Any]) -> tuple[Recor
             str(folder),
             expected="a folder to write the run to",
             got=str(error),
-            remedy="Name a folder that you may write to: runs_dir=PATH.",
+            remedy="Name a folder that you may write to: runs_dir=PATH (or run_dir=PATH).",
         ) from error
     return Record(folder), True
 

@@ -131,8 +131,9 @@ def run_experiment(
             stack.enter_context(log_file(record.folder / "run.log"))
             interrupt = stack.enter_context(catching())
             if fresh:
-                record.write_config(config)
                 record.write("record.json", facts(plugins, dataset, own, chosen))
+            if not (record.folder / "config.yaml").exists():  # new, or killed between these two lines
+                record.write_config(config)
             record.set_status(RUNNING)
             told = Telling(tracker, record, parent)
             try:

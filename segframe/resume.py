@@ -28,7 +28,7 @@ def run_folder(config: Mapping[str, Any], own: Mapping[str, Any]) -> tuple[Recor
     if config["run_dir"] is not None:
         folder = Path(config["run_dir"])
         there = [folder] if (folder / "record.json").exists() else []
-        if not there and folder.is_dir() and any(file.name != ".lock" for file in folder.iterdir()):
+        if not there and folder.is_dir() and not all(_ours(file) for file in folder.iterdir()):
             raise SegframeError(
                 "run_dir",
                 expected="a new or empty folder, or that of a run",
@@ -50,7 +50,8 @@ def run_folder(config: Mapping[str, Any], own: Mapping[str, Any]) -> tuple[Recor
         theirs = (record.read("record.json") or {}).get("identity")
         if theirs is not None:
             _refuse_other(record.folder, own, theirs)
-            log.info("Resuming %s", record.folder) if record.status() != FINISHED else None
+            if record.status() != FINISHED:
+                log.info("Resuming %s", record.folder)
             return record, False
         folder = there[-1]  # killed before its record was written: nothing to resume
     if resume == "must":
@@ -72,6 +73,11 @@ def run_folder(config: Mapping[str, Any], own: Mapping[str, Any]) -> tuple[Recor
             remedy="Name a folder that you may write to: runs_dir=PATH (or run_dir=PATH).",
         ) from error
     return Record(folder), True
+
+
+def _ours(file: Path) -> bool:
+    """Whether a run that was killed before its record was written may have left this file."""
+    return file.name.startswith(".") or file.name in ("run.log", "sweep.json")
 
 
 def _refuse_other(folder: Path, ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> None:

@@ -94,3 +94,12 @@ def test_a_folder_that_cannot_be_written_is_refused_with_the_remedy(config, tmp_
     (tmp_path / "runs").write_text("a file where the folder should be")
     with pytest.raises(SegframeError, match=r"(?s)expected a folder to write the run to.*runs_dir=PATH"):
         run_folder(config(), OWN)
+
+
+def test_a_run_dir_that_holds_other_files_is_refused_and_a_killed_runs_first_files_are_not(tmp_path):
+    from segframe.resume import _ours
+
+    assert [_ours(tmp_path / name) for name in (".lock", ".12.record.json", "run.log", "sweep.json")] == [
+        True
+    ] * 4
+    assert not _ours(tmp_path / "config.yaml") and not _ours(tmp_path / "image.png")

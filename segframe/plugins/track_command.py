@@ -46,7 +46,10 @@ def run(argv: list[str]) -> int:
         facts = record.read("record.json") or {}
         # A relative store is meant from where the run was started.
         started_in = Path(facts.get("started_in", "."))
-        with contextlib.chdir(started_in if started_in.is_dir() else "."):
+        if not started_in.is_dir():
+            log.warning("%s is gone, where the run was started: its tracker is sought from here.", started_in)
+            started_in = Path(".")
+        with contextlib.chdir(started_in):
             tracker = build(plugins, "tracker", config["tracker"])
         with record.lock():
             parent = (record.read("sweep.json") or {}).get("parent")

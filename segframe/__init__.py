@@ -1,20 +1,32 @@
 """segframe: plugin-based experiments for image segmentation on TensorFlow.
 
 What plugins need is here: `hookimpl` marks their hooks, `SegframeError` is for faults that the user can
-mend, `IGNORED` is the class id of pixels that count nowhere, `Sample` is an image with its mask, and
-`only_valid` (which imports TensorFlow, once it is asked for) takes ignored pixels out of a loss.
+mend, `IGNORED` is the class id of pixels that count nowhere, `Sample` is an image with its mask,
+`only_valid` (which imports TensorFlow, once it is asked for) takes ignored pixels out of a loss,
+`cache_folder` is where files lie that can be made again, and `custom_ops_allowed` tells a layer whether
+operations of its own may stand in the graph.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from segframe.cache import cache_folder
+from segframe.custom_ops import custom_ops_allowed
 from segframe.dataset import IGNORED, Sample
 from segframe.errors import SegframeError
 from segframe.hooks import hookimpl
 
 __version__ = "0.1.0"
-__all__ = ["IGNORED", "Sample", "SegframeError", "hookimpl", "only_valid"]
+__all__ = [
+    "IGNORED",
+    "Sample",
+    "SegframeError",
+    "cache_folder",
+    "custom_ops_allowed",
+    "hookimpl",
+    "only_valid",
+]
 
 
 def __getattr__(name: str) -> Any:

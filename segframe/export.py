@@ -14,6 +14,7 @@ import keras
 import tensorflow as tf
 
 from segframe.atomic import replacing
+from segframe.custom_ops import custom_ops
 from segframe.normalisation import Normalisation
 from segframe.pipeline import pad_edges
 from segframe.step import normalise, two_classes
@@ -39,6 +40,10 @@ def save_model(
     multiple = getattr(model, "size_multiple", 1)
 
     def serve(image: tf.Tensor) -> tf.Tensor:
+        with custom_ops(allowed=False):  # it must load where they are not built
+            return logits(image)
+
+    def logits(image: tf.Tensor) -> tf.Tensor:
         size = tf.shape(image)[1:3]
         batch = {
             "image": image,
@@ -46,8 +51,8 @@ def save_model(
             "size": tf.tile(size[None], (tf.shape(image)[0], 1)),
         }
         padded = pad_edges(batch, multiple)["image"]
-        logits = tf.cast(model(normalise(padded, by), training=False), tf.float32)
-        return two_classes(logits, num_classes)[:, : size[0], : size[1]]
+        result = tf.cast(model(normalise(padded, by), training=False), tf.float32)
+        return two_classes(result, num_classes)[:, : size[0], : size[1]]
 
     archive = keras.export.ExportArchive()
     archive.track(model)

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from segframe.custom_ops import custom_ops
 from segframe.normalisation import Normalisation
 
 
@@ -31,8 +32,15 @@ class Steps:
     ):
         self.model, self.loss, self.optimizer = model, loss, optimizer
         self.normalisation, self.num_classes, self.augmented = normalisation, num_classes, augmented
-        self.train = tf.function(self._train, jit_compile=xla, reduce_retracing=True)
-        self.evaluate = tf.function(self._evaluate, jit_compile=xla, reduce_retracing=True)
+        self.train = self._compiled(self._train, xla)
+        self.evaluate = self._compiled(self._evaluate, xla)
+
+    def _compiled(self, step, xla: bool):
+        def traced(image, mask):
+            with custom_ops(allowed=not xla):
+                return step(image, mask)
+
+        return tf.function(traced, jit_compile=xla, reduce_retracing=True)
 
     def _train(self, image: tf.Tensor, mask: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Update the weights once; returns the batch's mean loss, and (batch,) each image's."""

@@ -1,0 +1,61 @@
+"""segframe.custom_ops: layers hear in which graphs operations of their own may stand."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from segframe import custom_ops_allowed
+from segframe.custom_ops import custom_ops
+from segframe.export import save_model
+from segframe.normalisation import Normalisation
+from segframe.step import Steps
+
+
+class Asks(keras.layers.Layer):
+    """Writes down what it is told each time it is traced."""
+
+    def __init__(self, answers):
+        super().__init__()
+        self.tell, self.conv = answers.append, keras.layers.Conv2D(2, 1)
+
+    def call(self, images):
+        self.tell(custom_ops_allowed())
+        return self.conv(images)
+
+
+@pytest.fixture
+def answers():
+    return []
+
+
+@pytest.fixture
+def model(answers):
+    image = keras.Input((None, None, 1))
+    model = keras.Model(image, Asks(answers)(image))
+    answers.clear()
+    return model
+
+
+@pytest.mark.parametrize("xla, expected", [(False, True), (True, False)], ids=["graph", "xla"])
+def test_they_may_stand_in_a_runs_steps_but_not_under_xla(model, answers, xla, expected):
+    def loss(target, logits):
+        return tf.reduce_mean(logits, axis=(1, 2, 3))
+
+    optimizer = keras.optimizers.SGD()
+    optimizer.build(model.trainable_variables)
+    normalisation = Normalisation(scale=1.0, mean=(0.0,), std=(1.0,))
+    steps = Steps(model, loss, optimizer, normalisation, num_classes=2, augmented=False, xla=xla)
+    batch = np.ones((1, 5, 3, 1), np.float32), np.zeros((1, 5, 3), np.int32)
+    for step in (steps.train, steps.evaluate):
+        answers.clear()
+        step(*map(tf.constant, batch))
+        assert answers and set(answers) == {expected}
+    assert not custom_ops_allowed()
+
+
+def test_they_may_not_stand_in_a_saved_model(model, answers, tmp_path):
+    with custom_ops(True):  # wherever it is saved from
+        save_model(tmp_path / "saved", model, Normalisation(scale=1.0, mean=(0.0,), std=(1.0,)),
+                   num_classes=2, channels=1)  # fmt: skip
+    assert answers and not any(answers)

@@ -40,10 +40,6 @@ def save_model(
     multiple = getattr(model, "size_multiple", 1)
 
     def serve(image: tf.Tensor) -> tf.Tensor:
-        with custom_ops(allowed=False):  # it must load where they are not built
-            return logits(image)
-
-    def logits(image: tf.Tensor) -> tf.Tensor:
         size = tf.shape(image)[1:3]
         batch = {
             "image": image,
@@ -51,16 +47,17 @@ def save_model(
             "size": tf.tile(size[None], (tf.shape(image)[0], 1)),
         }
         padded = pad_edges(batch, multiple)["image"]
-        result = tf.cast(model(normalise(padded, by), training=False), tf.float32)
-        return two_classes(result, num_classes)[:, : size[0], : size[1]]
+        logits = tf.cast(model(normalise(padded, by), training=False), tf.float32)
+        return two_classes(logits, num_classes)[:, : size[0], : size[1]]
 
     archive = keras.export.ExportArchive()
     archive.track(model)
     spec = tf.TensorSpec((None, None, None, channels), tf.float32, name="image")
-    archive.add_endpoint("serve", serve, input_signature=[spec])
     temporary = folder.with_name(f".{os.getpid()}.{folder.name}")
     try:
-        archive.write_out(str(temporary), verbose=False)
+        with custom_ops(allowed=False):  # it must load where they are not built
+            archive.add_endpoint("serve", serve, input_signature=[spec])
+            archive.write_out(str(temporary), verbose=False)
         shutil.rmtree(folder, ignore_errors=True)
         temporary.rename(folder)
     finally:

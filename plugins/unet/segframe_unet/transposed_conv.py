@@ -2,47 +2,64 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import tensorflow as tf
 
 from segframe import SegframeError
+from segframe_unet.transposed_conv_forms import arranged, cropped_form, explicit_form, with_zeros
+from segframe_unet.transposed_conv_size import Padding, Pair, axes
 
 
 def conv2d_transpose(
     images: tf.Tensor,
     kernel: tf.Tensor,
     *,
-    stride: int = 2,
-    padding: int = 1,
-    output_padding: int = 1,
+    strides: Pair = 2,
+    padding: Padding = 1,
+    output_padding: Pair | None = None,
+    dilation: Pair = 1,
+    use_cross_correlation: bool = True,
+    data_format: Literal["NHWC", "NCHW"] = "NHWC",
     cropped: bool | None = None,
 ) -> tf.Tensor:
     """Transposed convolution, as PyTorch and MagmaDNN define it.
 
-        out[b, i * stride - padding + k, ...] += images[b, i] * kernel[k]        rows and columns alike
-        out_size = (in_size - 1) * stride - 2 * padding + (kernel_size - 1) + 1 + output_padding
+        out[b, i * stride - padding + dilation * k, ...] += images[b, i] * kernel[k]    rows and columns alike
+        out_size = (in_size - 1) * stride - 2 * padding + dilation * (kernel_size - 1) + 1 + output_padding
 
     What falls outside is dropped; output_padding adds rows and columns at the end. The defaults with a
-    kernel of 3 double the size. Sizes may be unknown while a graph is traced; derivatives exist to any order.
+    kernel of 3 double the size. padding="same" and "valid" are Keras's: in_size * stride, and that plus
+    max(dilation * (kernel_size - 1) + 1 - stride, 0). With a kernel of 3 and stride 2, "same" has the size of
+    the defaults and lies one pixel off them. Sizes may be unknown while a graph is traced; derivatives exist
+    to any order.
 
     Two forms give the same numbers. One is a single tf.raw_ops.Conv2DBackpropInput with explicit pads. On a
-    CPU that takes a slower kernel, so the other leaves the pads out, crops, and has its own gradient: forward
-    and backward take 0.66 to 0.95 of the time on a U-Net's shapes (1.12 for 4 x 16 x 16 x 64).
-    `cropped=None` takes the second form where TensorFlow sees no GPU, the first where it sees one. Under XLA
-    either is right.
+    CPU that takes a slower kernel unless the pads are those of SAME or VALID, so the other leaves the pads
+    out and crops. `cropped=None` takes the second form where the operation runs on a CPU, the first where it
+    runs on a GPU; a graph traced on one runs right on the other, except NCHW: traced on a GPU it stays there.
+    On CPUs, NCHW is transposed to NHWC and back. Dilation puts zeros into the kernel, on any device.
 
     Args:
-        images: (batch, height, width, channels), floating point.
-        kernel: (kernel, kernel, filters, channels), of the same dtype.
-        stride: distance of neighbouring input pixels in the output, >= 1.
-        padding: rows and columns dropped at each border, >= 0.
-        output_padding: rows and columns added at the end, 0 <= output_padding < stride.
+        images: (batch, height, width, channels), or (batch, channels, height, width) for NCHW; floats.
+        kernel: (kernel_height, kernel_width, filters, channels), of the same dtype.
+        strides: distance of neighbouring input pixels in the output, >= 1. A number, or (rows, columns), as
+            in the next three.
+        padding: rows and columns dropped at each border, >= 0; or "same" or "valid".
+        output_padding: rows and columns added at the end, from 0 to below max(stride, dilation), as in
+            PyTorch. None is 1, MagmaDNN's default; "same" and "valid" allow None alone.
+        dilation: distance of neighbouring kernel pixels in the output, >= 1.
+        use_cross_correlation: False flips the kernel's rows and columns first.
+        data_format: which of the two orders images and result have.
         cropped: which form; None chooses.
 
     Returns:
-        (batch, out_size, out_size, filters), of the same dtype.
+        (batch, out_height, out_width, filters), or (batch, filters, out_height, out_width) for NCHW, of the
+        same dtype.
 
     Raises:
-        SegframeError: a setting is out of its range, or the output would have no pixel.
+        SegframeError: a setting is out of its range, images and kernel do not fit, or the output would have
+            no pixel (see Axis.output_size for sizes unknown while tracing).
 
     Example:
         >>> corners = tf.reshape([1.0, 2.0, 3.0, 4.0], (1, 2, 2, 1))
@@ -57,95 +74,57 @@ def conv2d_transpose(
         https://arxiv.org/abs/1603.07285.
     """
     images, kernel = tf.convert_to_tensor(images), tf.convert_to_tensor(kernel)
-    check_settings(kernel.shape[0], stride, padding, output_padding)
-    for size in images.shape[1:3]:
-        output_size(size, kernel.shape[0], stride, padding, output_padding)
+    _check(images, kernel, data_format)
+    height_width = axes(tuple(kernel.shape[:2]), strides, padding, output_padding, dilation)
+    if not use_cross_correlation:
+        kernel = tf.reverse(kernel, [0, 1])
+    kernel = _dilated(kernel, *(axis.settings["dilation"] for axis in height_width))
+
+    # identity is there for its device: that of the scope while tracing, where the numbers are otherwise.
+    on_gpu = bool(tf.config.list_physical_devices("GPU")) and "CPU" not in tf.identity(images).device
     if cropped is None:
-        cropped = not tf.config.list_physical_devices("GPU")
-    form = _cropped if cropped else _explicit
-    return form(images, kernel, stride, padding, output_padding)
+        cropped = not on_gpu
+    turned = data_format == "NCHW" and (cropped or not on_gpu)
+    if turned:
+        images, data_format = tf.transpose(images, (0, 2, 3, 1)), "NHWC"
 
-
-def output_size(
-    size: int | None, kernel_size: int, stride: int, padding: int, output_padding: int
-) -> int | None:
-    """Height or width of the output in pixels; None where that of the input is unknown."""
-    if size is None:
-        return None
-    result = (size - 1) * stride - 2 * padding + (kernel_size - 1) + 1 + output_padding
-    if result < 1:
-        numbers = f"({size} - 1) * {stride} - 2 * {padding} + ({kernel_size} - 1) + 1 + {output_padding}"
-        raise SegframeError(
-            "output size of the transposed convolution",
-            expected="(in - 1) * stride - 2 * padding + (kernel - 1) + 1 + output_padding >= 1",
-            got=f"{numbers} = {result}",
-            remedy="Lower padding, or give it a larger image or kernel.",
-        )
-    return result
-
-
-def check_settings(kernel_size: int, stride: int, padding: int, output_padding: int) -> None:
-    """Raise SegframeError for a setting out of its range."""
-    ranges = [
-        ("kernel_size", kernel_size, ">= 1", kernel_size >= 1),
-        ("stride", stride, ">= 1", stride >= 1),
-        ("padding", padding, ">= 0", padding >= 0),
-        ("output_padding", output_padding, f"in 0..{stride - 1}, below stride", 0 <= output_padding < stride),
-    ]
-    for key, value, expected, right in ranges:
-        if not right:
-            raise SegframeError(
-                f"{key} of the transposed convolution",
-                expected=f"a number {expected}",
-                got=repr(value),
-                remedy="For twice the size: kernel 3, stride 2, padding 1, output_padding 1.",
-            )
-
-
-def _explicit(images, kernel, stride, padding, output_padding):
-    shape = tf.shape(images)
+    first = data_format.index("H")
+    sizes = zip(images.shape[first : first + 2], tf.unstack(tf.shape(images)[first : first + 2]), strict=True)
     sides = [
-        output_size(images.shape[axis], kernel.shape[0], stride, padding, output_padding)
-        or (shape[axis] - 1) * stride - 2 * padding + kernel.shape[0] + output_padding
-        for axis in (1, 2)
+        axis.output_size(unknown if size is None else size)
+        for axis, (size, unknown) in zip(height_width, sizes, strict=True)
     ]
-    start, end = _pads(padding, output_padding)
-    padded = start > 0  # without pads it is VALID, which has the quicker kernel
-    return tf.raw_ops.Conv2DBackpropInput(
-        input_sizes=tf.stack([shape[0], *sides, kernel.shape[2]]),
-        filter=kernel,
-        out_backprop=images,
-        strides=[1, stride, stride, 1],
-        padding="EXPLICIT" if padded else "VALID",
-        explicit_paddings=[0, 0, start, end, start, end, 0, 0] if padded else [],
-    )
+    images, height_width = with_zeros(images, height_width, data_format)
+    out = (cropped_form if cropped else explicit_form)(images, kernel, height_width, sides, data_format)
+    known = [None if tf.is_tensor(side) else side for side in sides]
+    out.set_shape(arranged(data_format, images.shape[0], known, kernel.shape[2]))
+    return tf.transpose(out, (0, 3, 1, 2)) if turned else out
 
 
-def _cropped(images, kernel, stride, padding, output_padding):
-    strides = [1, stride, stride, 1]
-    start, end = _pads(padding, output_padding)
-    crop = slice(start, -end or None)
-    pads = [(0, 0), (start, end), (start, end), (0, 0)]
-
-    @tf.custom_gradient
-    def apply(images, kernel):
-        def gradient(upstream):
-            of_images = tf.nn.conv2d(upstream, kernel, strides, pads)
-            of_kernel = tf.raw_ops.Conv2DBackpropFilter(
-                input=tf.pad(upstream, pads),
-                filter_sizes=tf.shape(kernel),
-                out_backprop=images,
-                strides=strides,
-                padding="VALID",
-            )
-            return of_images, of_kernel
-
-        whole = _explicit(images, kernel, stride, 0, max(output_padding - padding, 0))
-        return whole[:, crop, crop], gradient
-
-    return apply(images, kernel)
+def _check(images: tf.Tensor, kernel: tf.Tensor, data_format: str) -> None:
+    if data_format not in ("NHWC", "NCHW"):
+        raise _error("data_format", "NHWC or NCHW", repr(data_format))
+    if images.shape.rank != 4:
+        raise _error("images", f"four axes, {data_format}", f"shape {images.shape}")
+    if kernel.shape.rank != 4 or None in kernel.shape[:2]:
+        raise _error("kernel", "shape (kernel_height, kernel_width, filters, channels)", str(kernel.shape))
+    channels = images.shape[data_format.index("C")]
+    if not kernel.shape[3:].is_compatible_with([channels]):
+        raise _error("channels", f"{channels} in the kernel's last axis, as in the images", str(kernel.shape))
 
 
-def _pads(padding: int, output_padding: int) -> tuple[int, int]:
-    """What to drop at (start, end). An output_padding above padding enlarges the output instead."""
-    return padding, max(padding - output_padding, 0)
+def _error(key: str, expected: str, got: str) -> SegframeError:
+    remedy = "Give it images in that order, and the kernel of Keras's Conv2DTranspose."
+    return SegframeError(f"{key} of the transposed convolution", expected=expected, got=got, remedy=remedy)
+
+
+def _dilated(kernel: tf.Tensor, row_step: int, column_step: int) -> tf.Tensor:
+    """Zeros between the kernel's pixels: TensorFlow's CPU kernels know no dilation."""
+    if row_step == column_step == 1:
+        return kernel
+    height, width, filters, channels = tf.unstack(tf.shape(kernel))
+    cells = tf.reshape(kernel, (height, 1, width, 1, filters, channels))
+    cells = tf.pad(cells, [(0, 0), (0, row_step - 1), (0, 0), (0, column_step - 1), (0, 0), (0, 0)])
+    whole = tf.reshape(cells, (height * row_step, width * column_step, filters, channels))
+    rows, columns = (kernel.shape[0] - 1) * row_step + 1, (kernel.shape[1] - 1) * column_step + 1
+    return tf.slice(whole, (0, 0, 0, 0), (rows, columns, -1, -1))

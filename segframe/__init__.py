@@ -3,8 +3,8 @@
 What plugins need is here: `hookimpl` marks their hooks, `SegframeError` is for faults that the user can
 mend, `IGNORED` is the class id of pixels that count nowhere, `Sample` is an image with its mask,
 `only_valid` (which imports TensorFlow, once it is asked for) takes ignored pixels out of a loss,
-`cache_folder` is where files lie that can be made again, and `custom_ops_allowed` tells a layer whether
-operations of its own may stand in the graph.
+`cache_folder` is where files lie that can be made again, `custom_ops_allowed` tells a layer whether
+operations of its own may stand in the graph, and `import_tensorflow` does so without its greeting.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from segframe.custom_ops import custom_ops_allowed
 from segframe.dataset import IGNORED, Sample
 from segframe.errors import SegframeError
 from segframe.hooks import hookimpl
+from segframe.quiet import import_tensorflow
 
 __version__ = "0.1.0"
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "cache_folder",
     "custom_ops_allowed",
     "hookimpl",
+    "import_tensorflow",
     "only_valid",
 ]
 

@@ -57,16 +57,6 @@ def fill(file, splits=None, size=(13, 21), channels=1, dtype=np.uint8, num_class
         file[f"{split}/ids"] = [f"{split} {index}" for index in range(samples)]
 
 
-@pytest.fixture(scope="session", autouse=True)
-def nothing_of_the_users(tmp_path_factory):
-    """Tests read and write a cache folder of their own."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SEGFRAME_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
-        patch.setenv("TF_CPP_MIN_LOG_LEVEL", "2")
-        yield
-
-
 class TinyNet:
     """A plugin with a network of two convolutions and dropout, so the core's tests need no other."""
 

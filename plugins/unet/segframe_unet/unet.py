@@ -90,6 +90,7 @@ def assemble(
     import keras
     from keras import layers
 
+    from segframe_unet.concat_layer import Concat
     from segframe_unet.upsample import upsample_double
 
     image = x = keras.Input((None, None, image_shape[-1]), name="image")
@@ -109,7 +110,7 @@ def assemble(
             x = layers.Conv2D(width, 3, padding="same", name=f"{name}_halve")(x)
         else:
             x = upsample_double(x, width, upsample, name=f"{name}_up")
-        x = layers.Concatenate(name=f"{name}_concat")([x, skips[level]])
+        x = Concat(name=f"{name}_concat")([x, skips[level]])
         x = block(x, width, norm=norm, name=name)
     outputs = 1 if head == "sigmoid" else num_classes
     model = keras.Model(image, layers.Conv2D(outputs, 1, dtype="float32", name="logits")(x))

@@ -1,0 +1,20 @@
+"""Tests of the core and of the bundled plugins leave the user's folders alone."""
+
+import os
+
+import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_of_the_users(tmp_path_factory):
+    """Tests read and write a cache folder of their own."""
+    cache = tmp_path_factory.mktemp("cache")
+    base = tmp_path_factory.getbasetemp()
+    ops = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "ops"
+    ops.mkdir(exist_ok=True)
+    (cache / "ops").symlink_to(ops)  # one for all workers: what is compiled is compiled once
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SEGFRAME_CACHE", str(cache))
+        patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+        patch.setenv("TF_CPP_MIN_LOG_LEVEL", "2")
+        yield

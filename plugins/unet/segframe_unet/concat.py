@@ -1,0 +1,167 @@
+"""Concatenation of feature maps along their channels, by a compiled op where that is faster."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from functools import cache
+from typing import Literal
+
+import tensorflow as tf
+
+from segframe import SegframeError, custom_ops_allowed
+from segframe_unet import concat_build
+
+log = logging.getLogger("segframe.unet")
+AXES = {"NHWC": 3, "NCHW": 1}
+PASSES = ("concat", "split")  # forward, and its gradient
+
+
+def concat(
+    parts: Sequence[tf.Tensor],
+    *,
+    data_format: Literal["NHWC", "NCHW"] = "NHWC",
+    implementation: Literal["auto", "tensorflow", "compiled"] = "auto",
+) -> tf.Tensor:
+    """tf.concat(parts, channel axis), bit for bit, whichever implementation computes it.
+
+    TensorFlow's gradient takes each part in a pass of its own; the compiled one writes all parts in one.
+    "auto" takes the compiled op, forward and backward each by itself, where it may stand
+    (segframe.custom_ops_allowed), can be built, and was measured to be at least as fast on this device for
+    this dtype and size. Derivatives exist to any order.
+
+    Args:
+        parts: two to eight of (batch, height, width, channels) or, in NCHW, (batch, channels, height, width);
+            one dtype of float32, float64, float16 and bfloat16; equal but for their channels, which may be 0.
+        data_format: where the channels are.
+        implementation: "compiled" insists on the op.
+
+    Returns:
+        (batch, height, width, sum of channels) or (batch, sum of channels, height, width), of the same dtype.
+
+    Raises:
+        SegframeError: parts that do not fit together; "compiled" where there is no op.
+    """
+    parts = [tf.convert_to_tensor(part) for part in parts]
+    _check(parts, data_format)
+    if implementation == "compiled":
+        concat_build.operations()
+        return _concat(parts, data_format, PASSES)
+    if implementation == "auto" and custom_ops_allowed():
+        return _concat(parts, data_format, compiled_passes(parts))
+    return tf.concat(parts, AXES[data_format])
+
+
+def compiled_passes(parts: Sequence[tf.Tensor]) -> tuple[str, ...]:
+    """Which of forward ("concat") and backward ("split") the compiled op computes here; says it once."""
+    build = concat_build.build()
+    device = "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
+    if build.problem or device not in build.ratios:
+        why = build.problem or f"no CUDA part: {build.without_cuda}"
+        _say(f"Concat: tf.concat (no compiled op: {why}; `python -m segframe ops build` shows more).")
+        return ()
+    elements = [part.shape.num_elements() for part in parts]
+    size = None if None in elements else sum(elements) * parts[0].dtype.size
+    ratios = build.ratios[device].get(parts[0].dtype.name, {})
+    passes = tuple(name for name in PASSES if faster(ratios.get(name, []), size))
+    _say(f"Concat: {', '.join(describe(ratios))} ({parts[0].dtype.name}, {device}).")
+    return passes
+
+
+def faster(measured: Sequence[tuple[int, float]], size: int | None) -> bool:
+    """Whether the op takes no longer than TensorFlow's, by the trial at the nearest size.
+
+    Args:
+        measured: (bytes of the whole, time of the op / time of TensorFlow's).
+        size: bytes of the whole; None: not known, then it must be so at every size.
+    """
+    if size is not None:
+        measured = sorted(measured, key=lambda each: abs(each[0].bit_length() - size.bit_length()))[:1]
+    return bool(measured) and all(ratio <= 1 for _, ratio in measured)
+
+
+def describe(ratios: dict[str, Sequence[tuple[int, float]]]) -> list[str]:
+    """["forward compiled up to 8 MB, else tf.concat (0.25, 0.93, 1.06 of its time)", "gradient ..."]."""
+    lines = []
+    for name, words in zip(PASSES, ("forward", "gradient"), strict=True):
+        won = [ratio <= 1 for _, ratio in ratios.get(name, [])]
+        times = ", ".join(f"{ratio:.2f}" for _, ratio in ratios.get(name, []))
+        sizes = "/".join(f"{size / 1e6:.1f}" for size, _ in ratios.get(name, []))
+        which = "compiled" if won and all(won) else "compiled at some sizes" if any(won) else "TensorFlow's"
+        lines.append(f"{words} {which}" + (f" ({times} of TensorFlow's time at {sizes} MB)" if won else ""))
+    return lines
+
+
+def _concat(parts, data_format, passes) -> tf.Tensor:
+    if not passes:
+        return tf.concat(parts, AXES[data_format])
+
+    @tf.custom_gradient
+    def apply(*parts):
+        def gradient(upstream):
+            return _split(upstream, _channels(parts, data_format), data_format, passes)
+
+        if "concat" in passes:
+            return concat_build.operations().segframe_concat(parts=parts, data_format=data_format), gradient
+        return tf.concat(parts, AXES[data_format]), gradient
+
+    return apply(*parts)
+
+
+def _split(whole, sizes, data_format, passes) -> list[tf.Tensor]:
+    @tf.custom_gradient
+    def apply(whole):
+        def gradient(*upstreams):
+            return _concat(upstreams, data_format, passes)
+
+        if "split" in passes:
+            parts = concat_build.operations().segframe_split(
+                whole=whole, sizes=sizes, N=len(sizes), data_format=data_format
+            )
+        else:
+            parts = tf.split(whole, sizes, AXES[data_format])
+        return parts, gradient
+
+    return apply(whole)
+
+
+def _channels(parts, data_format):
+    """Of each part: numbers where they are known, else tensors."""
+    axis = AXES[data_format]
+    return [
+        tf.shape(part, tf.int64)[axis] if part.shape[axis] is None else part.shape[axis] for part in parts
+    ]
+
+
+def _check(parts, data_format) -> None:
+    if data_format not in AXES:
+        raise SegframeError("data_format", "NHWC or NCHW", repr(data_format), "Give data_format='NHWC'.")
+    shapes = [tuple(part.shape) if part.shape.rank is not None else None for part in parts]
+    dtypes = [part.dtype.name for part in parts]
+    others = [
+        shape and tuple(size for axis, size in enumerate(shape) if axis != AXES[data_format])
+        for shape in shapes
+    ]
+    known = [shape for shape in others if shape is not None]
+    fits = all(len({size for size in sizes if size is not None}) <= 1 for sizes in zip(*known, strict=False))
+    faults = [
+        ("two to eight parts", str(len(parts)), 2 <= len(parts) <= 8),
+        (f"parts of rank 4 ({data_format})", str(shapes), all(s is None or len(s) == 4 for s in shapes)),
+        (
+            "parts of one floating point dtype",
+            str(dtypes),
+            len({*dtypes}) == 1 and parts[0].dtype.is_floating,
+        ),
+        (f"parts that differ in channels alone ({data_format})", str(shapes), fits),
+    ]
+    for expected, got, right in faults:
+        if not right:
+            raise SegframeError(
+                "concat", expected=expected, got=got, remedy="Look at the shapes of what is joined."
+            )
+
+
+@cache
+def _say(line: str) -> None:
+    """Once a process."""
+    log.info("%s", line)

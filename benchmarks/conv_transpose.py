@@ -1,0 +1,193 @@
+"""Transposed convolution that doubles the size: ours beside those of Keras and PyTorch, in one run.
+
+Kernel 3, stride 2, no bias, at the five shapes of a U-Net's way up; Keras's padding is "same". Forward, and
+step: forward and the gradients to images and kernel. float32; on a GPU also bfloat16, and each without and
+with XLA. The ways are timed by turns; a ratio is the median over the rounds of ours / theirs, with its
+quartiles: where these lie far apart, the machine was not quiet enough to conclude anything.
+
+    python benchmarks/conv_transpose.py [--out benchmarks/results/conv_transpose_cpu.json] [--rounds 25]
+
+PyTorch (channels-last) is left out where it is not installed. Its times can be trusted on a quiet machine
+alone: another program on the same two cores made it 15 times slower. `load_before` is the load average before
+the start. "ours_same" is ours with Keras's padding, where both are the same operation: how far its ratio is
+from 1 is what noise there is.
+"launch" is the call of a graph that does next to nothing, a cost that is in the times of all TensorFlow ways.
+Goal: ours / Keras at most 1.0.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from segframe.console import set_up_console
+
+set_up_console()  # before TensorFlow is imported, whose chatter it stops
+
+import keras  # noqa: E402
+import numpy as np  # noqa: E402
+import tensorflow as tf  # noqa: E402
+
+from segframe.manager import plugin_manager  # noqa: E402
+from segframe.provenance import machine, versions  # noqa: E402
+from segframe_unet.transposed_conv_layer import TransposedConv2D  # noqa: E402
+
+# batch, height, width, channels, filters: batch 4 of 128 x 128 pixels with 16 filters at the first level, the
+# decoder that goes straight to the level's width; and the widest of the slides' network at 256 x 256.
+SHAPES = [
+    (4, 8, 8, 256, 128),
+    (4, 16, 16, 128, 64),
+    (4, 32, 32, 64, 32),
+    (4, 64, 64, 32, 16),
+    (1, 128, 128, 128, 64),
+]
+SECONDS = 0.05  # at least, of one measurement: many times the cost of starting and of waiting for it
+
+
+def tensorflow_way(layer, images, upstream, step: bool, xla: bool) -> Callable[[int], None]:
+    """Runs it so many times, and waits for the last."""
+    layer.build(images.shape)
+
+    @tf.function(jit_compile=xla)
+    def once(images, upstream):
+        if not step:
+            return layer(images)
+        with tf.GradientTape() as tape:
+            tape.watch(images)
+            out = layer(images)
+        return out, *tape.gradient(out, [images, layer.kernel.value], output_gradients=upstream)
+
+    def run(count):
+        for _ in range(count):
+            result = once(images, upstream)
+        last = result[-1] if step else result
+        last[(0,) * 4].numpy()  # one number: it is there when all that was queued before it is done
+
+    return run
+
+
+def launch_way(images) -> Callable[[int], None]:
+    @tf.function
+    def once(images):
+        return images[0, 0, 0, 0]
+
+    def run(count):
+        for _ in range(count):
+            result = once(images)
+        result.numpy()
+
+    return run
+
+
+def torch_way(torch, shape, dtype: str, step: bool) -> Callable[[int], None]:
+    batch, height, width, channels, filters = shape
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    place = {"device": device, "dtype": getattr(torch, dtype)}
+    last = {"memory_format": torch.channels_last}
+    images = torch.randn(batch, channels, height, width, **place).to(**last).requires_grad_(step)
+    layer = torch.nn.ConvTranspose2d(channels, filters, 3, 2, 1, 1, bias=False, **place).to(**last)
+    layer.requires_grad_(step)
+    upstream = torch.randn(batch, filters, 2 * height, 2 * width, **place).to(**last)
+
+    def run(count):
+        for _ in range(count):
+            out = layer(images)
+            if step:
+                torch.autograd.grad(out, (images, layer.weight), upstream)
+        if device == "cuda":
+            torch.cuda.synchronize()
+
+    return run
+
+
+def compare(ways: dict[str, Callable[[int], None]], rounds: int) -> dict:
+    """Ratios of `ours` to each other way, and the seconds of each run."""
+    counts = {}
+    for name, run in ways.items():
+        run(3)  # the first compiles, and chooses kernels
+        start = time.perf_counter()
+        run(5)
+        counts[name] = max(5, int(SECONDS / (time.perf_counter() - start) * 5))
+    times = {name: [] for name in ways}
+    for number in range(rounds):
+        # Forwards and backwards, so that no way always follows the same one.
+        for name in list(ways) if number % 2 else reversed(list(ways)):
+            start = time.perf_counter()
+            ways[name](counts[name])
+            times[name].append((time.perf_counter() - start) / counts[name])
+
+    def quartiles(name, base):
+        found = [a / b for a, b in zip(times[name], times[base], strict=True)]
+        return [round(each, 3) for each in statistics.quantiles(found, n=4)]
+
+    report = {"milliseconds": {n: round(statistics.median(each) * 1e3, 4) for n, each in times.items()}}
+    pairs = [("ours", "keras"), ("ours_same", "keras"), ("ours", "torch"), ("keras", "torch")]
+    for name, base in pairs:
+        if base in ways:
+            low, median, high = quartiles(name, base)
+            report[f"{name} / {base}"] = {"ratio": median, "quartiles": [low, high]}
+    return report
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--rounds", type=int, default=25)
+    arguments = parser.parse_args()
+    load_before = os.getloadavg()[0]
+    try:
+        import torch
+
+        torch.backends.cudnn.benchmark = True
+    except ImportError:
+        torch = None
+    gpu = bool(tf.config.list_physical_devices("GPU"))
+    if torch and gpu != torch.cuda.is_available():
+        torch = None  # nothing to compare: one of the two would run on the CPU
+    results = []
+    for dtype in ["float32", "bfloat16"] if gpu else ["float32"]:
+        for shape in SHAPES:
+            batch, height, width, channels, filters = shape
+            generator = np.random.default_rng(0)
+            images = tf.cast(generator.normal(size=shape[:4]), dtype)
+            upstream = tf.cast(generator.normal(size=(batch, 2 * height, 2 * width, filters)), dtype)
+            for xla in [False, True] if gpu else [False]:
+                for step in (False, True):
+                    policy = dtype if dtype == "float32" else f"mixed_{dtype}"
+                    theirs = {"strides": 2, "padding": "same", "use_bias": False, "dtype": policy}
+                    layers = {
+                        "ours": TransposedConv2D(filters, dtype=policy),
+                        "keras": keras.layers.Conv2DTranspose(filters, 3, **theirs),
+                        "ours_same": TransposedConv2D(filters, **theirs),
+                    }
+                    ways = {
+                        name: tensorflow_way(layer, images, upstream, step, xla)
+                        for name, layer in layers.items()
+                    }
+                    ways["launch"] = launch_way(images)
+                    if torch:
+                        ways["torch"] = torch_way(torch, shape, dtype, step)
+                    what = {"shape": shape, "dtype": dtype, "xla": xla, "what": "step" if step else "forward"}
+                    results.append(what | compare(ways, arguments.rounds))
+                    print(json.dumps(results[-1]), flush=True)
+    report = {
+        "command": f"python benchmarks/conv_transpose.py --rounds {arguments.rounds}",
+        "shapes": "batch, height, width, channels, filters",
+        "load_before": load_before,
+        "results": results,
+        "versions": versions(plugin_manager()) | ({"torch": torch.__version__} if torch else {}),
+        "machine": {key: value for key, value in machine().items() if key != "command"},
+    }
+    if arguments.out:
+        arguments.out.write_text(json.dumps(report, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

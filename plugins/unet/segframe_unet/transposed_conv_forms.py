@@ -1,10 +1,11 @@
 """The forms of a transposed convolution, from start, end and size of each axis (transposed_conv_size.Axis).
 
-Measured on CPUs against Keras's SAME, at a U-Net's shapes (benchmarks/conv_transpose.py): EXPLICIT takes 1.2
-to 2.3 times as long forward. VALID is as quick as SAME; the crop and, backward, the pad are one copy each.
-What would spare the copies costs more: a kernel with a fourth row and column of zeros, whose pads are SAME's
-(forward 1.3 to 1.6); SAME on everything mirrored (1.2 to 1.3); the four phases as convolutions of their own,
-interleaved (1.3 to 2.2).
+Measured on two CPU cores against Keras's SAME, at a U-Net's shapes (benchmarks/conv_transpose.py): EXPLICIT
+takes 1.2 to 2.3 times as long forward, VALID and the crop 1.06 to 1.25; a step with the crop 1.03 to 1.2.
+VALID alone is as quick as SAME: what remains is one copy forward, the crop, and one backward, the pad. What
+would spare the copies costs more: a kernel with a fourth row and column of zeros, whose pads are SAME's
+(forward 1.3 to 1.6); SAME on everything mirrored (1.2 to 1.3); the four phases as convolutions, interleaved
+(1.3 to 2.2).
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ def cropped_form(
     whole = []
     for axis, side in zip(height_width, sides, strict=True):
         full = axis.start + side + axis.end
-        # A multiple of the stride: oneDNN takes up to a fifth longer for 129 pixels than for 130.
+        # A multiple of the stride: oneDNN was up to 15 % quicker with 130 pixels than with 129.
         whole.append(full - axis.end if axis.end < 0 else full + -full % axis.stride)
     out = _operation(images, kernel, height_width, whole, data_format, "VALID")
     # Not out[...]: the gradient of a strided slice is slow, that of a slice is one pad.

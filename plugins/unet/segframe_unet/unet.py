@@ -14,6 +14,7 @@ CHOICES = {
     "upsample": ("transpose", "bilinear", "nearest"),
     "decoder_filters": ("double", "same"),
     "head": ("softmax", "sigmoid"),
+    "skip": ("concat", "split"),
 }
 
 
@@ -29,6 +30,7 @@ def build_unet(
     head: Literal["softmax", "sigmoid"] = "softmax",
     norm_momentum: float = 0.9,
     norm_epsilon: float = 1e-3,
+    skip: Literal["concat", "split"] = "concat",
 ) -> keras.Model:
     """U-Net: (3x3 convolution, batch normalisation, ReLU) twice at every level.
 
@@ -49,6 +51,8 @@ def build_unet(
             each step.
         norm_epsilon: what a batch normalisation adds to the variance. At batch 1 a channel that is nearly
             flat in one image is divided by sqrt(norm_epsilon): 1e-5 gave spikes of the loss.
+        skip: "concat" joins the way up and the skip (segframe_unet.concat); "split" convolves each by itself
+            and adds: the same weights and, to rounding, results, with about half of the memory for it.
 
     Returns:
         keras.Model: (batch, height, width, channels) float32 -> logits (batch, height, width, num_classes or
@@ -64,7 +68,7 @@ def build_unet(
     return assemble(
         double_conv, image_shape=image_shape, num_classes=num_classes, depth=depth, filters=filters,
         dropout=dropout, upsample=upsample, decoder_filters=decoder_filters, head=head,
-        norm={"momentum": norm_momentum, "epsilon": norm_epsilon},
+        norm={"momentum": norm_momentum, "epsilon": norm_epsilon}, skip=skip,
     )  # fmt: skip
 
 
@@ -80,10 +84,12 @@ def assemble(
     decoder_filters: str,
     head: str,
     norm: dict[str, float],
+    skip: str,
 ) -> keras.Model:
-    """The U-shape around `block(x, filters, *, norm, name)`, what a level computes: height and width
-    stay, channels become `filters`. Settings, result and errors are build_unet's."""
-    _check(num_classes, depth, filters, dropout, upsample, decoder_filters, head, norm)
+    """The U-shape around `block(parts, filters, *, norm, name)`, what a level computes: height and width
+    stay, channels become `filters`. `parts` are feature maps to be taken for their concatenation, one or
+    two. Settings, result and errors are build_unet's."""
+    _check(num_classes, depth, filters, dropout, upsample, decoder_filters, head, norm, skip)
     if depth == "auto":
         depth = auto_depth(image_shape)
 
@@ -97,7 +103,7 @@ def assemble(
     skips = []
     for level in range(depth + 1):
         name = f"encoder{level}"
-        x = block(x, filters * 2**level, norm=norm, name=name)
+        x = block([x], filters * 2**level, norm=norm, name=name)
         if dropout > 0:
             x = layers.Dropout(dropout, name=f"{name}_dropout")(x)
         if level < depth:
@@ -110,31 +116,36 @@ def assemble(
             x = layers.Conv2D(width, 3, padding="same", name=f"{name}_halve")(x)
         else:
             x = upsample_double(x, width, upsample, name=f"{name}_up")
-        x = Concat(name=f"{name}_concat")([x, skips[level]])
-        x = block(x, width, norm=norm, name=name)
+        parts = [x, skips[level]]
+        if skip == "concat":
+            parts = [Concat(name=f"{name}_concat")(parts)]
+        x = block(parts, width, norm=norm, name=name)
     outputs = 1 if head == "sigmoid" else num_classes
     model = keras.Model(image, layers.Conv2D(outputs, 1, dtype="float32", name="logits")(x))
     model.size_multiple = 2**depth
     return model
 
 
-def double_conv(x, filters: int, *, norm: dict[str, float], name: str):
+def double_conv(parts: list, filters: int, *, norm: dict[str, float], name: str):
     """(3x3 convolution, batch normalisation, ReLU) twice."""
     from keras import layers
 
     for number in (1, 2):
-        x = normalised_conv(x, filters, norm=norm, name=f"{name}_conv{number}")
+        x = normalised_conv(parts, filters, norm=norm, name=f"{name}_conv{number}")
         x = layers.ReLU(name=f"{name}_relu{number}")(x)
+        parts = [x]
     return x
 
 
-def normalised_conv(x, filters: int, *, norm: dict[str, float], name: str, kernel_size: int = 3):
+def normalised_conv(parts: list, filters: int, *, norm: dict[str, float], name: str, kernel_size: int = 3):
     """Convolution without bias, He normal at first, and batch normalisation."""
     from keras import layers
 
-    x = layers.Conv2D(
+    from segframe_unet.parts_conv_layer import PartsConv2D
+
+    x = PartsConv2D(
         filters, kernel_size, padding="same", use_bias=False, kernel_initializer="he_normal", name=name
-    )(x)
+    )(parts)
     return layers.BatchNormalization(**norm, name=f"{name}_norm")(x)
 
 
@@ -143,7 +154,7 @@ def auto_depth(image_shape: tuple[int, int, int]) -> int:
     return min(max((min(image_shape[:2]) // 8).bit_length() - 1, 1), 4)
 
 
-def _check(num_classes, depth, filters, dropout, upsample, decoder_filters, head, norm) -> None:
+def _check(num_classes, depth, filters, dropout, upsample, decoder_filters, head, norm, skip) -> None:
     settings = [
         # Ten poolings are a factor of 1,024; above that, memory goes long before a message comes.
         ("depth", depth, 'a number from 1 to 10 or "auto"', depth == "auto" or 1 <= depth <= 10, "4"),
@@ -159,7 +170,8 @@ def _check(num_classes, depth, filters, dropout, upsample, decoder_filters, head
         ("norm_momentum", norm["momentum"], "a share between 0 and 1", 0 < norm["momentum"] < 1, "0.9"),
         ("norm_epsilon", norm["epsilon"], "a number above 0", norm["epsilon"] > 0, "0.001"),
     ]
-    for key, value in (("upsample", upsample), ("decoder_filters", decoder_filters), ("head", head)):
+    choices = {"upsample": upsample, "decoder_filters": decoder_filters, "head": head, "skip": skip}
+    for key, value in choices.items():
         settings.append(
             (key, value, f"one of {', '.join(CHOICES[key])}", value in CHOICES[key], CHOICES[key][0])
         )

@@ -58,10 +58,10 @@ def test_layers_follow_the_drawing(decoder_filters):
     path = [model.get_layer("logits")]
     while not isinstance(path[-1], keras.layers.InputLayer):
         path.append(sources(path[-1])[0])  # at a concatenation: the upsampled, not the skip
-    block = 2 * ["Conv2D", "BatchNormalization", "ReLU"]
+    block = 2 * ["PartsConv2D", "BatchNormalization", "ReLU"]
     up = ["TransposedConv2D", "Conv2D"] if decoder_filters == "double" else ["TransposedConv2D"]
     drawing = ["InputLayer", *block, "Dropout", "MaxPooling2D", *block, "Dropout"]
-    drawing += [*up, "Concatenate", *block, "Conv2D"]
+    drawing += [*up, "Concat", *block, "Conv2D"]
     assert [type(layer).__name__ for layer in reversed(path)] == drawing
     assert sources(model.get_layer("decoder0_concat"))[1].name == "encoder0_dropout"
 

@@ -22,6 +22,7 @@ def build_uresnet(
     head: Literal["softmax", "sigmoid"] = "softmax",
     norm_momentum: float = 0.9,
     norm_epsilon: float = 1e-3,
+    skip: Literal["concat", "split"] = "concat",
 ) -> keras.Model:
     """The U-Net with residual_block in place of its two convolutions.
 
@@ -34,22 +35,22 @@ def build_uresnet(
     return assemble(
         residual_block, image_shape=image_shape, num_classes=num_classes, depth=depth, filters=filters,
         dropout=dropout, upsample=upsample, decoder_filters=decoder_filters, head=head,
-        norm={"momentum": norm_momentum, "epsilon": norm_epsilon},
+        norm={"momentum": norm_momentum, "epsilon": norm_epsilon}, skip=skip,
     )  # fmt: skip
 
 
-def residual_block(x, filters: int, *, norm: dict[str, float], name: str):
+def residual_block(parts: list, filters: int, *, norm: dict[str, float], name: str):
     """relu(x + f(x)), f = 3x3 convolution, batch normalisation, ReLU, 3x3 convolution, batch normalisation.
 
     Where the channels change, x passes through a 1x1 convolution and a batch normalisation first.
     """
     from keras import layers
 
-    shortcut = x
-    if x.shape[-1] != filters:
-        shortcut = normalised_conv(x, filters, norm=norm, name=f"{name}_shortcut", kernel_size=1)
-    x = normalised_conv(x, filters, norm=norm, name=f"{name}_conv1")
+    shortcut = parts[0]
+    if len(parts) > 1 or shortcut.shape[-1] != filters:
+        shortcut = normalised_conv(parts, filters, norm=norm, name=f"{name}_shortcut", kernel_size=1)
+    x = normalised_conv(parts, filters, norm=norm, name=f"{name}_conv1")
     x = layers.ReLU(name=f"{name}_relu1")(x)
-    x = normalised_conv(x, filters, norm=norm, name=f"{name}_conv2")
+    x = normalised_conv([x], filters, norm=norm, name=f"{name}_conv2")
     x = layers.Add(name=f"{name}_add")([x, shortcut])
     return layers.ReLU(name=f"{name}_relu2")(x)

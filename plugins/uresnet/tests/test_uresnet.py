@@ -45,7 +45,7 @@ def test_has_the_unets_parameters_and_those_of_its_projections(depth, filters, c
 @pytest.mark.parametrize("channels", [4, 3], ids=["identity", "projection"])
 def test_block_adds_its_input_before_the_last_relu(channels):
     image = keras.Input((None, None, channels))
-    model = keras.Model(image, residual_block(image, 4, norm=NORM, name="block"))
+    model = keras.Model(image, residual_block([image], 4, norm=NORM, name="block"))
     for number in (1, 2):
         model.get_layer(f"block_conv{number}").kernel.assign(
             np.zeros_like(model.get_layer(f"block_conv{number}").kernel)
@@ -60,9 +60,9 @@ def test_block_adds_its_input_before_the_last_relu(channels):
 
 def test_branch_is_two_normalised_convolutions_with_one_relu_between():
     image = keras.Input((None, None, 4))
-    model = keras.Model(image, residual_block(image, 4, norm=NORM, name="block"))
+    model = keras.Model(image, residual_block([image], 4, norm=NORM, name="block"))
     names = [type(layer).__name__ for layer in model.layers]
-    convolution = ["Conv2D", "BatchNormalization"]
+    convolution = ["PartsConv2D", "BatchNormalization"]
     assert names == ["InputLayer", *convolution, "ReLU", *convolution, "Add", "ReLU"]
 
 

@@ -6,61 +6,71 @@
 namespace segframe {
 namespace {
 
-// Rows of a size known to the compiler are copied without a call.
-template <int kBytes>
-void CopyFixed(char* to, int64_t to_step, const char* from, int64_t from_step, int64_t rows) {
-  for (int64_t row = 0; row < rows; ++row, to += to_step, from += from_step) std::memcpy(to, from, kBytes);
-}
-
-void CopyRows(char* to, int64_t to_step, const char* from, int64_t from_step, int64_t bytes, int64_t rows) {
-  switch (bytes) {
-    case 0: return;
-    case 16: return CopyFixed<16>(to, to_step, from, from_step, rows);
-    case 32: return CopyFixed<32>(to, to_step, from, from_step, rows);
-    case 64: return CopyFixed<64>(to, to_step, from, from_step, rows);
-    case 128: return CopyFixed<128>(to, to_step, from, from_step, rows);
-    case 256: return CopyFixed<256>(to, to_step, from, from_step, rows);
+// One row after the other, each part in turn: the whole is passed over once, from its begin to its end. Sizes
+// known to the compiler are copied without a call.
+template <int kBytes, bool kSplit>
+void CopyRows(const Layout& layout, char* const* parts, char* whole, int64_t first, int64_t rows) {
+  char* at[kMaxParts];
+  for (int part = 0; part < layout.parts; ++part) at[part] = parts[part] + first * layout.row_bytes[part];
+  whole += first * layout.offset[layout.parts];
+  for (int64_t row = 0; row < rows; ++row) {
+    for (int part = 0; part < layout.parts; ++part) {
+      const int64_t bytes = kBytes ? kBytes : layout.row_bytes[part];
+      std::memcpy(kSplit ? at[part] : whole, kSplit ? whole : at[part], bytes);
+      whole += bytes;
+      at[part] += bytes;
+    }
   }
-  for (int64_t row = 0; row < rows; ++row, to += to_step, from += from_step) std::memcpy(to, from, bytes);
 }
 
-// Calls copy(part, byte in the part, byte in the whole, bytes a row, rows) for all that lies in first..last-1.
-// Whole rows go in tiles that stay in a core's cache while part after part is copied.
-template <typename Copy>
-void Walk(const Layout& layout, int64_t first, int64_t last, const Copy& copy) {
+template <bool kSplit>
+void CopyRows(const Layout& layout, char* const* parts, char* whole, int64_t first, int64_t rows) {
+  const int64_t bytes = layout.row_bytes[0];
+  bool even = true;
+  for (int part = 1; part < layout.parts; ++part) even = even && layout.row_bytes[part] == bytes;
+  switch (even ? bytes : 0) {
+    case 16: return CopyRows<16, kSplit>(layout, parts, whole, first, rows);
+    case 32: return CopyRows<32, kSplit>(layout, parts, whole, first, rows);
+    case 64: return CopyRows<64, kSplit>(layout, parts, whole, first, rows);
+    case 128: return CopyRows<128, kSplit>(layout, parts, whole, first, rows);
+    case 256: return CopyRows<256, kSplit>(layout, parts, whole, first, rows);
+    default: return CopyRows<0, kSplit>(layout, parts, whole, first, rows);
+  }
+}
+
+// The bytes first..last-1 of the whole: rows that are cut by them, and whole rows between.
+template <bool kSplit>
+void Copy(const Layout& layout, char* const* parts, char* whole, int64_t first, int64_t last) {
   const int64_t width = layout.offset[layout.parts];
-  if (width == 0) return;
-  const int64_t tile = std::max<int64_t>(1, 32768 / width);
-  while (first < last) {
+  while (width > 0 && first < last) {
     const int64_t row = first / width, column = first % width;
-    const bool whole_rows = column == 0 && last - first >= width;
-    const int64_t rows = whole_rows ? std::min(tile, (last - first) / width) : 1;
-    const int64_t end = whole_rows ? width : std::min(width, column + last - first);
+    if (column == 0 && last - first >= width) {
+      const int64_t rows = (last - first) / width;
+      CopyRows<kSplit>(layout, parts, whole, row, rows);
+      first += rows * width;
+      continue;
+    }
+    const int64_t end = std::min(width, column + last - first);
     for (int part = 0; part < layout.parts; ++part) {
       const int64_t from = std::max(column, layout.offset[part]);
       const int64_t to = std::min(end, layout.offset[part + 1]);
-      if (from < to)
-        copy(part, row * layout.row_bytes[part] + from - layout.offset[part], row * width + from, to - from,
-             rows);
+      if (from >= to) continue;
+      char* in_part = parts[part] + row * layout.row_bytes[part] + from - layout.offset[part];
+      char* in_whole = whole + row * width + from;
+      std::memcpy(kSplit ? in_part : in_whole, kSplit ? in_whole : in_part, to - from);
     }
-    first += whole_rows ? rows * width : end - column;
+    first += end - column;
   }
 }
 
 }  // namespace
 
 void ConcatCpu(const Layout& layout, const char* const* parts, char* whole, int64_t first, int64_t last) {
-  const int64_t width = layout.offset[layout.parts];
-  Walk(layout, first, last, [&](int part, int64_t in_part, int64_t in_whole, int64_t bytes, int64_t rows) {
-    CopyRows(whole + in_whole, width, parts[part] + in_part, layout.row_bytes[part], bytes, rows);
-  });
+  Copy<false>(layout, const_cast<char* const*>(parts), whole, first, last);
 }
 
 void SplitCpu(const Layout& layout, const char* whole, char* const* parts, int64_t first, int64_t last) {
-  const int64_t width = layout.offset[layout.parts];
-  Walk(layout, first, last, [&](int part, int64_t in_part, int64_t in_whole, int64_t bytes, int64_t rows) {
-    CopyRows(parts[part] + in_part, layout.row_bytes[part], whole + in_whole, width, bytes, rows);
-  });
+  Copy<true>(layout, parts, const_cast<char*>(whole), first, last);
 }
 
 }  // namespace segframe

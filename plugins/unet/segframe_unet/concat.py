@@ -93,36 +93,45 @@ def describe(ratios: dict[str, Sequence[tuple[int, float]]]) -> list[str]:
 
 
 def _concat(parts, data_format, passes) -> tf.Tensor:
-    if not passes:
+    if "concat" in passes:
+        return concat_build.operations().segframe_concat(
+            parts=parts, data_format=data_format, compiled_gradient="split" in passes
+        )
+    if "split" not in passes:
         return tf.concat(parts, AXES[data_format])
 
     @tf.custom_gradient
-    def apply(*parts):
-        def gradient(upstream):
-            return _split(upstream, _channels(parts, data_format), data_format, passes)
+    def with_compiled_gradient(*parts):
+        sizes = _channels(parts, data_format)
+        return tf.concat(parts, AXES[data_format]), lambda upstream: _split(upstream, sizes, data_format)
 
-        if "concat" in passes:
-            return concat_build.operations().segframe_concat(parts=parts, data_format=data_format), gradient
-        return tf.concat(parts, AXES[data_format]), gradient
-
-    return apply(*parts)
+    return with_compiled_gradient(*parts)
 
 
-def _split(whole, sizes, data_format, passes) -> list[tf.Tensor]:
-    @tf.custom_gradient
-    def apply(whole):
-        def gradient(*upstreams):
-            return _concat(upstreams, data_format, passes)
+def _split(whole, sizes, data_format) -> list[tf.Tensor]:
+    return concat_build.operations().segframe_split(
+        whole=whole, sizes=sizes, N=len(sizes), data_format=data_format
+    )
 
-        if "split" in passes:
-            parts = concat_build.operations().segframe_split(
-                whole=whole, sizes=sizes, N=len(sizes), data_format=data_format
-            )
-        else:
-            parts = tf.split(whole, sizes, AXES[data_format])
-        return parts, gradient
 
-    return apply(whole)
+# Each is the other's gradient. Registered: tf.custom_gradient puts a node of its own around every tensor, which
+# on a GPU cost as much as the copies of small maps.
+
+
+@tf.RegisterGradient("SegframeConcat")
+def _gradient_of_concat(op, upstream):
+    data_format = op.get_attr("data_format")
+    data_format = data_format.decode() if isinstance(data_format, bytes) else data_format
+    sizes = _channels(op.inputs, data_format)
+    if op.get_attr("compiled_gradient"):
+        return _split(upstream, sizes, data_format)
+    return tf.split(upstream, sizes, AXES[data_format])
+
+
+@tf.RegisterGradient("SegframeSplit")
+def _gradient_of_split(op, *upstreams):
+    whole = concat_build.operations().segframe_concat(parts=upstreams, data_format=op.get_attr("data_format"))
+    return whole, None
 
 
 def _channels(parts, data_format):

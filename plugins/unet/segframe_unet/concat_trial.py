@@ -88,7 +88,8 @@ def measure(operations, dtype: str) -> dict[str, list[tuple[int, float]]]:
             ),
         }
         size = int(np.prod(whole.shape)) * whole.dtype.size
-        calls = max(1, min(32, 16_000_000 // size))
+        # Enough for a GPU, where launching a call may take longer than a small copy.
+        calls = max(1, min(32, (2_000_000_000 if "GPU" in whole.device else 16_000_000) // size))
         for name, pair in pairs.items():
             ours, theirs = (one_after_another(function, calls) for function in pair)
             result[name].append((size, round(ratio(ours, theirs), 3)))

@@ -12,6 +12,7 @@ from segframe_unet import concat as module
 from segframe_unet import concat_build
 from segframe_unet.concat import concat, faster
 
+DEVICE = "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
 FORMATS = pytest.mark.parametrize("data_format, axis", [("NHWC", 3), ("NCHW", 1)])
 DTYPES = pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16", "float64"])
 CHANNELS = pytest.mark.parametrize(
@@ -170,7 +171,7 @@ def ops_of(function, *arguments):
     "ratio, expected", [(0.5, {"SegframeConcat", "SegframeSplit"}), (1.5, {"ConcatV2", "Slice"})]
 )
 def test_auto_takes_it_where_it_was_measured_to_be_faster(monkeypatch, ratio, expected):
-    ratios = {"CPU": {"float32": {name: [(1000, ratio)] for name in module.PASSES}}}
+    ratios = {DEVICE: {"float32": {name: [(1000, ratio)] for name in module.PASSES}}}
     monkeypatch.setattr(concat_build, "build", lambda: concat_build.Build(ratios=ratios))
 
     def step(a, b):
@@ -188,7 +189,7 @@ def test_auto_takes_it_where_it_was_measured_to_be_faster(monkeypatch, ratio, ex
 @pytest.mark.parametrize("forward", [True, False])
 def test_forward_and_gradient_are_chosen_one_by_one(monkeypatch, forward):
     ratios = {"concat": [(1000, 0.9 if forward else 1.1)], "split": [(1000, 1.1 if forward else 0.9)]}
-    build = concat_build.Build(ratios={"CPU": {"float32": ratios}})
+    build = concat_build.Build(ratios={DEVICE: {"float32": ratios}})
     monkeypatch.setattr(concat_build, "build", lambda: build)
     parts = distinct(3, (2, 3), "float32")
     with custom_ops(True), tf.GradientTape() as tape:

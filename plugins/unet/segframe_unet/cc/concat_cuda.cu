@@ -1,175 +1,234 @@
 #include <cuda_runtime.h>
 
+#include <algorithm>
+
 #include "concat.h"
 
+// Three kernels, by what rows and addresses are multiples of. A thread moves kVectors vectors of 16 bytes, and
+// its loads are under way together:
+//   VectorKernel    multiples of 16 bytes: a load and a store each, in the order of the whole
+//   ShiftKernel     rows of 16 bytes or more: a vector of the destination is put together from
+//                   the one or two pieces of source that it covers, loaded by aligned vectors
+//   UnitKernel      anything else, unit by unit: parts of one or two channels
 namespace segframe {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kVectors = 4;  // a thread's vectors: their loads are under way together
+constexpr int kVectors = 4;
 constexpr int kTile = kThreads * kVectors;
 
-// What a kernel needs, counted in units: the widest type that all rows and addresses are a multiple of.
+// Rows and offsets are in units of the kernel: 16 bytes, 1 byte, or the widest type that all are multiples of.
 struct Plan {
   int parts;
   int64_t rows;
-  int64_t units[kMaxParts];          // a row of each part
-  int64_t offset[kMaxParts + 1];     // in a row of the whole; its end last
-  int64_t tiles[kMaxParts + 1];      // split: the first tile of each part; their number last
+  int64_t units[kMaxParts];       // a row of each part
+  int64_t offset[kMaxParts + 1];  // in a row of the whole; its end last
+  int64_t tiles[kMaxParts + 1];   // where the parts are destinations: the first tile of each; their number last
   char* part[kMaxParts];
   char* whole;
 };
 
-template <typename Unit, int kUnits>
-union Vector {
-  Unit units[kUnits];
-  uint4 whole;
+// Where a thread's unit lies: the tile's row by one 64-bit division, the same for all threads of a block; from
+// there by Index, uint32_t where rows are short enough, as its division is several times cheaper.
+template <typename Index>
+struct Place {
+  int64_t row;
+  int64_t column;
+  __device__ Place(int64_t tile, int64_t within, int64_t width) {
+    row = tile / width;
+    const Index from_row = static_cast<Index>(tile - row * width) + static_cast<Index>(within);
+    const Index rows = from_row / static_cast<Index>(width);
+    row += rows;
+    column = from_row - rows * static_cast<Index>(width);
+  }
 };
 
-// Vectors of kUnits units, first unit first; the end of a tensor may not fill one.
-template <typename Unit, int kUnits>
-__device__ void Store(Unit* to, int64_t first, int64_t count, const Vector<Unit, kUnits>& vector) {
-  if constexpr (kUnits * sizeof(Unit) == 16) {
-    if (first + kUnits <= count) {
-      *reinterpret_cast<uint4*>(to + first) = vector.whole;
-      return;
-    }
-  }
-  for (int k = 0; k < kUnits; ++k)
-    if (first + k < count) to[first + k] = vector.units[k];
-}
-
-// Each thread writes whole vectors of the destination, gathered unit by unit where rows are no multiple of it.
-// Index: uint32_t where a row has less than 2^31 units, as 32-bit division is several times cheaper. The
-// 64-bit one is the tile's own, the same for all its threads.
-template <typename Unit, int kUnits, typename Index>
-__global__ void __launch_bounds__(kThreads) ConcatKernel(const __grid_constant__ Plan plan) {
-  const int64_t count = plan.rows * plan.offset[plan.parts];
-  const int64_t tile = static_cast<int64_t>(blockIdx.x) * kTile * kUnits;
-  const Index width = plan.offset[plan.parts];
-  const int64_t tile_row = tile / plan.offset[plan.parts];
-  const Index tile_column = tile - tile_row * plan.offset[plan.parts];
-  Vector<Unit, kUnits> vectors[kVectors];
+template <typename Index, bool kSplit>
+__global__ void __launch_bounds__(kThreads) VectorKernel(const __grid_constant__ Plan plan) {
+  const int64_t width = plan.offset[plan.parts], tile = static_cast<int64_t>(blockIdx.x) * kTile;
+  uint4 values[kVectors];
+  uint4* targets[kVectors];
 #pragma unroll
   for (int v = 0; v < kVectors; ++v) {
-    const Index within = tile_column + static_cast<Index>(v * kThreads + threadIdx.x) * kUnits;
-    int64_t row = tile_row + within / width;
-    int64_t column = within % width;
+    const int64_t within = v * kThreads + threadIdx.x;
+    const Place<Index> place(tile, within, width);
     int part = 0;
-#pragma unroll
-    for (int k = 0; k < kUnits; ++k) {
-      if (row < plan.rows) {
-        while (column >= plan.offset[part + 1]) ++part;  // column < offset[parts] ends it
-        const int64_t at = row * plan.units[part] + column - plan.offset[part];
-        vectors[v].units[k] = __ldg(reinterpret_cast<const Unit*>(plan.part[part]) + at);
-      }
-      if (++column == plan.offset[plan.parts]) {
-        column = 0, part = 0;
-        ++row;
-      }
-    }
+    while (place.column >= plan.offset[part + 1]) ++part;  // column < offset[parts] ends it
+    uint4* in_part = reinterpret_cast<uint4*>(plan.part[part]) + place.row * plan.units[part] +
+                     (place.column - plan.offset[part]);
+    uint4* in_whole = reinterpret_cast<uint4*>(plan.whole) + tile + within;
+    targets[v] = place.row < plan.rows ? (kSplit ? in_part : in_whole) : nullptr;
+    if (targets[v]) values[v] = __ldg(kSplit ? in_whole : in_part);
   }
 #pragma unroll
   for (int v = 0; v < kVectors; ++v)
-    Store<Unit, kUnits>(reinterpret_cast<Unit*>(plan.whole),
-                        tile + static_cast<int64_t>(v * kThreads + threadIdx.x) * kUnits, count, vectors[v]);
+    if (targets[v]) *targets[v] = values[v];
 }
 
-template <typename Unit, int kUnits, typename Index>
-__global__ void __launch_bounds__(kThreads) SplitKernel(const __grid_constant__ Plan plan) {
+// The bytes first..last-1 of the 16 that begin at `start`, which need not be aligned; others are rubbish. Only
+// aligned vectors that hold one of those bytes are read: they lie in memory that is the tensor's to its last
+// vector, as allocations begin and end at multiples of more than 16 bytes.
+__device__ inline ulonglong2 Load(const char* start, int first, int last) {
+  const uintptr_t address = reinterpret_cast<uintptr_t>(start);
+  const int skew = address & 15;
+  const ulonglong2* aligned = reinterpret_cast<const ulonglong2*>(address - skew);
+  ulonglong2 low = {0, 0}, high = {0, 0};
+  if (first < 16 - skew && first < last) low = __ldg(aligned);
+  if (skew + last > 16 && first < last) high = __ldg(aligned + 1);
+  const bool upper = skew & 8;
+  const unsigned long long a = upper ? low.y : low.x, b = upper ? high.x : low.y, c = upper ? high.y : high.x;
+  const int bits = (skew & 7) * 8;
+  if (bits == 0) return {a, b};
+  return {a >> bits | b << (64 - bits), b >> bits | c << (64 - bits)};
+}
+
+// The first `bytes` bytes (at most 8) of one, the others of the other.
+__device__ inline unsigned long long Merge(unsigned long long one, unsigned long long other, int bytes) {
+  if (bytes >= 8) return one;
+  if (bytes <= 0) return other;
+  const unsigned long long mask = (1ull << (bytes * 8)) - 1;
+  return (one & mask) | (other & ~mask);
+}
+
+// Units are bytes. Every row of a part has 16 or none, so a vector covers at most two pieces.
+template <typename Index, bool kSplit>
+__global__ void __launch_bounds__(kThreads) ShiftKernel(const __grid_constant__ Plan plan) {
+  const int64_t width = plan.offset[plan.parts];
   int part = 0;
-  while (blockIdx.x >= plan.tiles[part + 1]) ++part;  // tiles[parts] is the grid's size
-  const int64_t units = plan.units[part], count = plan.rows * units, width = plan.offset[plan.parts];
-  const int64_t tile = (blockIdx.x - plan.tiles[part]) * static_cast<int64_t>(kTile) * kUnits;
-  const int64_t tile_row = tile / units;
-  const Index tile_column = tile - tile_row * units;
-  const Unit* whole = reinterpret_cast<const Unit*>(plan.whole) + plan.offset[part];
-  Vector<Unit, kUnits> vectors[kVectors];
+  int64_t block = blockIdx.x;
+  if (kSplit) {
+    while (block >= plan.tiles[part + 1]) ++part;  // tiles[parts] is the grid's size
+    block -= plan.tiles[part];
+  }
+  const int64_t row_bytes = kSplit ? plan.units[part] : width;
+  const int64_t count = plan.rows * row_bytes, tile = block * kTile * 16;
+  char* destination = kSplit ? plan.part[part] : plan.whole;
+  ulonglong2 values[kVectors];
 #pragma unroll
   for (int v = 0; v < kVectors; ++v) {
-    const Index within = tile_column + static_cast<Index>(v * kThreads + threadIdx.x) * kUnits;
-    int64_t row = tile_row + within / static_cast<Index>(units);
-    int64_t column = within % static_cast<Index>(units);
-#pragma unroll
-    for (int k = 0; k < kUnits; ++k) {
-      if (row < plan.rows) vectors[v].units[k] = __ldg(whole + row * width + column);
-      if (++column == units) {
-        column = 0;
-        ++row;
-      }
+    const int64_t within = static_cast<int64_t>(v * kThreads + threadIdx.x) * 16;
+    const int wanted = static_cast<int>(min(static_cast<int64_t>(16), count - tile - within));
+    if (wanted <= 0) continue;
+    const Place<Index> place(tile, within, row_bytes);
+    const char *here, *next;  // the source at this place, and where it goes on after the piece's end
+    int64_t left;             // bytes of the piece
+    if (kSplit) {
+      here = plan.whole + place.row * width + plan.offset[part] + place.column;
+      left = row_bytes - place.column;
+      next = here + left + width - row_bytes;
+    } else {
+      int from = 0;
+      while (place.column >= plan.offset[from + 1]) ++from;
+      here = plan.part[from] + place.row * plan.units[from] + place.column - plan.offset[from];
+      left = plan.offset[from + 1] - place.column;
+      int64_t row = place.row;
+      do {
+        if (++from == plan.parts) from = 0, ++row;
+      } while (plan.units[from] == 0);
+      next = plan.part[from] + row * plan.units[from];
+    }
+    const int first = static_cast<int>(min(left, static_cast<int64_t>(wanted)));
+    values[v] = Load(here, 0, first);
+    if (first < wanted) {
+      const ulonglong2 rest = Load(next - first, first, wanted);
+      values[v] = {Merge(values[v].x, rest.x, first), Merge(values[v].y, rest.y, first - 8)};
     }
   }
 #pragma unroll
-  for (int v = 0; v < kVectors; ++v)
-    Store<Unit, kUnits>(reinterpret_cast<Unit*>(plan.part[part]),
-                        tile + static_cast<int64_t>(v * kThreads + threadIdx.x) * kUnits, count, vectors[v]);
+  for (int v = 0; v < kVectors; ++v) {
+    const int64_t at = tile + static_cast<int64_t>(v * kThreads + threadIdx.x) * 16;
+    if (at + 16 <= count) {
+      *reinterpret_cast<ulonglong2*>(destination + at) = values[v];
+    } else {
+      for (int k = 0; k < 16 && at + k < count; ++k)
+        destination[at + k] = static_cast<char>((k < 8 ? values[v].x : values[v].y) >> (k % 8 * 8));
+    }
+  }
 }
 
-template <typename Unit, int kUnits>
-const char* Launch(const Layout& layout, Plan plan, bool split, cudaStream_t stream) {
-  constexpr int64_t kTileUnits = static_cast<int64_t>(kTile) * kUnits;
-  plan.tiles[0] = 0;
-  for (int i = 0; i < plan.parts; ++i) {
-    plan.units[i] = layout.row_bytes[i] / sizeof(Unit);
-    plan.offset[i] = layout.offset[i] / sizeof(Unit);
-    plan.tiles[i + 1] = plan.tiles[i] + (plan.rows * plan.units[i] + kTileUnits - 1) / kTileUnits;
+template <typename Unit, bool kSplit>
+__global__ void __launch_bounds__(kThreads) UnitKernel(const __grid_constant__ Plan plan) {
+  const int64_t width = plan.offset[plan.parts];
+#pragma unroll
+  for (int v = 0; v < kVectors; ++v) {
+    const int64_t at = static_cast<int64_t>(blockIdx.x) * kTile + v * kThreads + threadIdx.x;
+    const int64_t row = at / width, column = at - row * width;
+    if (row >= plan.rows) return;
+    int part = 0;
+    while (column >= plan.offset[part + 1]) ++part;
+    Unit* in_part =
+        reinterpret_cast<Unit*>(plan.part[part]) + row * plan.units[part] + column - plan.offset[part];
+    Unit* in_whole = reinterpret_cast<Unit*>(plan.whole) + at;
+    if (kSplit) *in_part = *in_whole;
+    else *in_whole = *in_part;
   }
-  const int64_t width = layout.offset[plan.parts] / sizeof(Unit);
-  plan.offset[plan.parts] = width;
-  const int64_t blocks = split ? plan.tiles[plan.parts] : (plan.rows * width + kTileUnits - 1) / kTileUnits;
+}
+
+using Kernel = void (*)(Plan);
+
+Kernel ChooseVector(bool split, bool narrow) {
+  if (split) return narrow ? VectorKernel<uint32_t, true> : VectorKernel<uint64_t, true>;
+  return narrow ? VectorKernel<uint32_t, false> : VectorKernel<uint64_t, false>;
+}
+
+Kernel ChooseShift(bool split, bool narrow) {
+  if (split) return narrow ? ShiftKernel<uint32_t, true> : ShiftKernel<uint64_t, true>;
+  return narrow ? ShiftKernel<uint32_t, false> : ShiftKernel<uint64_t, false>;
+}
+
+const char* Launch(Kernel kernel, const Plan& plan, int64_t blocks, cudaStream_t stream) {
   if (blocks == 0) return nullptr;
   if (blocks >= int64_t{1} << 31) return "more than 2^31 blocks";
-  const bool narrow = width < (int64_t{1} << 31) - kTileUnits;
-  auto* kernel = split ? (narrow ? SplitKernel<Unit, kUnits, uint32_t> : SplitKernel<Unit, kUnits, uint64_t>)
-                       : (narrow ? ConcatKernel<Unit, kUnits, uint32_t> : ConcatKernel<Unit, kUnits, uint64_t>);
   kernel<<<static_cast<unsigned>(blocks), kThreads, 0, stream>>>(plan);
   const cudaError_t error = cudaGetLastError();
   return error == cudaSuccess ? nullptr : cudaGetErrorString(error);
 }
 
-// 16-byte stores need destinations aligned to 16; TensorFlow's allocator gives 256, but does not promise it.
-template <typename Unit>
-const char* LaunchAligned(const Layout& layout, const Plan& plan, bool split, bool aligned,
-                          cudaStream_t stream) {
-  return aligned ? Launch<Unit, 16 / sizeof(Unit)>(layout, plan, split, stream)
-                 : Launch<Unit, 1>(layout, plan, split, stream);
-}
-
-const char* Copy(const Layout& layout, const Plan& plan, bool split, void* stream) {
-  uint64_t common = reinterpret_cast<uint64_t>(plan.whole);  // its low bits: what everything is a multiple of
-  uint64_t destinations = split ? 0 : common;
-  for (int i = 0; i < plan.parts; ++i) {
-    common |= static_cast<uint64_t>(layout.row_bytes[i]);
-    if (layout.rows * layout.row_bytes[i] == 0) continue;  // nothing of it is touched
-    common |= reinterpret_cast<uint64_t>(plan.part[i]);
-    if (split) destinations |= reinterpret_cast<uint64_t>(plan.part[i]);
+const char* Copy(const Layout& layout, const char* const* parts, const char* whole, bool split,
+                 cudaStream_t stream) {
+  uint64_t all = reinterpret_cast<uint64_t>(whole);  // its low bits: what everything is a multiple of
+  uint64_t destinations = split ? 0 : all;
+  bool short_rows = false;
+  for (int i = 0; i < layout.parts; ++i) {
+    if (layout.row_bytes[i] == 0) continue;  // nothing of it is touched
+    all |= reinterpret_cast<uint64_t>(parts[i]) | static_cast<uint64_t>(layout.row_bytes[i]);
+    if (split) destinations |= reinterpret_cast<uint64_t>(parts[i]);
+    short_rows = short_rows || layout.row_bytes[i] < 16;
   }
-  const bool aligned = destinations % 16 == 0;
-  const auto cuda_stream = static_cast<cudaStream_t>(stream);
-  if (common % 16 == 0) return Launch<uint4, 1>(layout, plan, split, cuda_stream);
-  if (common % 8 == 0) return LaunchAligned<uint2>(layout, plan, split, aligned, cuda_stream);
-  if (common % 4 == 0) return LaunchAligned<uint32_t>(layout, plan, split, aligned, cuda_stream);
-  if (common % 2 == 0) return LaunchAligned<uint16_t>(layout, plan, split, aligned, cuda_stream);
-  return "an address that is no multiple of 2";
-}
+  const bool vectors = all % 16 == 0, shift = !vectors && !short_rows && destinations % 16 == 0;
+  const int unit = vectors ? 16 : shift ? 1 : all % 8 == 0 ? 8 : all % 4 == 0 ? 4 : 2;
+  if (!shift && all % unit) return "an address or a row that is no multiple of 2 bytes";
 
-Plan MakePlan(const Layout& layout, const char* const* parts, const char* whole) {
   Plan plan = {};
   plan.parts = layout.parts;
   plan.rows = layout.rows;
   plan.whole = const_cast<char*>(whole);
-  for (int i = 0; i < layout.parts; ++i) plan.part[i] = const_cast<char*>(parts[i]);
-  return plan;
+  const int64_t tile = int64_t{kTile} * (shift ? 16 : 1);  // in units
+  for (int i = 0; i < layout.parts; ++i) {
+    plan.part[i] = const_cast<char*>(parts[i]);
+    plan.units[i] = layout.row_bytes[i] / unit;
+    plan.offset[i + 1] = layout.offset[i + 1] / unit;
+    plan.tiles[i + 1] = plan.tiles[i] + (plan.rows * plan.units[i] + tile - 1) / tile;
+  }
+  const int64_t width = plan.offset[plan.parts];
+  const int64_t blocks = (plan.rows * width + tile - 1) / tile;
+  const bool narrow = width + tile < int64_t{1} << 31;
+  if (vectors) return Launch(ChooseVector(split, narrow), plan, blocks, stream);
+  if (shift) return Launch(ChooseShift(split, narrow), plan, split ? plan.tiles[plan.parts] : blocks, stream);
+  if (unit == 8) return Launch(split ? UnitKernel<uint2, true> : UnitKernel<uint2, false>, plan, blocks, stream);
+  if (unit == 4)
+    return Launch(split ? UnitKernel<uint32_t, true> : UnitKernel<uint32_t, false>, plan, blocks, stream);
+  return Launch(split ? UnitKernel<uint16_t, true> : UnitKernel<uint16_t, false>, plan, blocks, stream);
 }
 
 }  // namespace
 
 const char* ConcatCuda(const Layout& layout, const char* const* parts, char* whole, void* stream) {
-  return Copy(layout, MakePlan(layout, parts, whole), false, stream);
+  return Copy(layout, parts, whole, false, static_cast<cudaStream_t>(stream));
 }
 
 const char* SplitCuda(const Layout& layout, const char* whole, char* const* parts, void* stream) {
-  return Copy(layout, MakePlan(layout, parts, whole), true, stream);
+  return Copy(layout, parts, whole, true, static_cast<cudaStream_t>(stream));
 }
 
 }  // namespace segframe

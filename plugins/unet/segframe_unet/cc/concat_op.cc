@@ -88,8 +88,10 @@ REGISTER_OP("SegframeConcat")
     .Attr("N: int >= 2")
     .Attr("T: {float, double, half, bfloat16}")
     .Attr("data_format: {'NHWC', 'NCHW'} = 'NHWC'")
+    .Attr("compiled_gradient: bool = true")
     .SetShapeFn(ConcatShape)
-    .Doc("tf.concat of two to eight feature maps along their channel axis.");
+    .Doc("tf.concat of two to eight feature maps along their channel axis. compiled_gradient: SegframeSplit is "
+         "its gradient, instead of tf.split.");
 
 REGISTER_OP("SegframeSplit")
     .Input("whole: T")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segframe import metrics, provenance
-from segframe.catalog import build, without_weight
+from segframe.catalog import build
+from segframe.class_weights import count_class_pixels
 from segframe.dataset import IGNORED, Dataset
 from segframe.errors import SegframeError
 from segframe.identity import differences
@@ -18,6 +20,7 @@ from segframe.manager import Plugins
 from segframe.probe import probe
 from segframe.record import Record
 from segframe.split import Part, parts
+from segframe.terms import labelled, without_weight
 from segframe.tracking import Telling
 
 if TYPE_CHECKING:
@@ -44,10 +47,12 @@ def probe_values(
         )
     steps = -(-len(chosen["train"].ids) // train["batch_size"]) * train["epochs"]
     probe(plugins, "model", config["model"], "model", **_model_facts(dataset))
-    probe(plugins, "loss", config["loss"], "loss", **_loss_facts(dataset))
-    for label, term in (config["loss"].get("terms") or {}).items():
+    loss_facts = _loss_facts(dataset, chosen["train"])
+    probe(plugins, "loss", config["loss"], "loss", **loss_facts)
+    if "terms" in config["loss"]:
         # The loss itself reaches TensorFlow with its first term.
-        probe(plugins, "loss", without_weight(term), f"loss.terms.{label}", **_loss_facts(dataset))
+        for label, term in labelled(config["loss"]["terms"], "loss").items():
+            probe(plugins, "loss", without_weight(term), f"loss.terms.{label}", **loss_facts)
     probe(plugins, "optimizer", config["optimizer"], "optimizer", total_steps=steps)
     for label, section in config["augment"].items():
         probe(plugins, "augment", section, f"augment.{label}")
@@ -120,7 +125,7 @@ def put_together(
         augmentations=augmentations,
         size_multiple=getattr(model, "size_multiple", 1),
     )
-    loss = build(plugins, "loss", config["loss"], **_loss_facts(dataset))
+    loss = build(plugins, "loss", config["loss"], **_loss_facts(dataset, chosen["train"]))
     if getattr(loss, "maps", ()):
         raise SegframeError(
             "loss",
@@ -185,5 +190,10 @@ def _model_facts(dataset: Dataset) -> dict[str, Any]:
     return {"image_shape": tuple(dataset.image_shape), "num_classes": dataset.num_classes}
 
 
-def _loss_facts(dataset: Dataset) -> dict[str, Any]:
-    return {"num_classes": dataset.num_classes, "ignore_index": IGNORED, "spacing": dataset.spacing}
+def _loss_facts(dataset: Dataset, train: Part) -> dict[str, Any]:
+    return {
+        "num_classes": dataset.num_classes,
+        "ignore_index": IGNORED,
+        "spacing": dataset.spacing,
+        "class_pixels": cache(lambda: count_class_pixels(dataset, train)),
+    }

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import pluggy
 
 from segframe.errors import SegframeError, nearest
+from segframe.terms import labelled, weight_of, without_weight
 from segframe.validate import validate
 
 HOOKS = {
@@ -23,10 +23,13 @@ HOOKS = {
 
 FACTS = {
     "model": ("image_shape", "num_classes"),
-    "loss": ("num_classes", "ignore_index", "spacing"),
+    "loss": ("num_classes", "ignore_index", "spacing", "class_pixels"),
     "optimizer": ("total_steps",),
 }
 """What the core hands to every builder of a kind, beside the config section."""
+
+ON_REQUEST = ("class_pixels",)
+"""Facts for those builders only whose signature names them."""
 
 
 def catalog(plugins: pluggy.PluginManager, kind: str) -> dict[str, Callable[..., Any]]:
@@ -110,7 +113,10 @@ def check(plugins: pluggy.PluginManager, kind: str, section: Mapping[str, Any], 
                 remedy=f"Give {where}.{key}=... on the command line or in the config.",
             )
     if "terms" in takes and kind == "loss":
-        _check_terms(plugins, params["terms"], where)
+        params["terms"] = labelled(params["terms"], where)
+        for label, term in params["terms"].items():
+            weight_of(term, f"{where}.terms.{label}")
+            check(plugins, "loss", without_weight(term), f"{where}.terms.{label}")
     for key in params:
         params[key] = _typed(builder, takes[key], params[key], f"{where}.{key}")
     return builder, params
@@ -128,13 +134,15 @@ def build(
     if kind == "loss" and isinstance(params.get("terms"), Mapping):
         params["terms"] = {
             label: (
-                float(term["weight"]),
+                weight_of(term, f"{where or kind}.terms.{label}"),
                 build(plugins, "loss", without_weight(term), f"{where or kind}.terms.{label}", **facts),
             )
             for label, term in params["terms"].items()
         }
+    takes = inspect.signature(builder).parameters
+    given = {key: fact for key, fact in facts.items() if key in takes or key not in ON_REQUEST}
     try:
-        return builder(**facts, **params)
+        return builder(**given, **params)
     except SegframeError as error:
         if where is None or not error.subject.startswith(f"{kind}."):
             raise
@@ -142,32 +150,6 @@ def build(
         subject = where + error.subject.removeprefix(kind)
         remedy = error.remedy.replace(f"{kind}.", f"{where}.")
         raise SegframeError(subject, expected=error.expected, got=error.got, remedy=remedy) from error
-
-
-def _check_terms(plugins: pluggy.PluginManager, terms: Any, where: str) -> None:
-    if not isinstance(terms, Mapping) or not terms:
-        raise SegframeError(
-            f"{where}.terms",
-            expected="{label: {name, weight, ...}}",
-            got=repr(terms),
-            remedy="See conf/loss/cross_entropy_dice.yaml.",
-        )
-    for label, term in terms.items():
-        path = f"{where}.terms.{label}"
-        weight = term.get("weight") if isinstance(term, Mapping) else None
-        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight < math.inf:
-            raise SegframeError(
-                f"{path}.weight",
-                expected="a number, 0 or more",
-                got=repr(weight),
-                remedy=f"Give {path}.weight=1.0.",
-            )
-        check(plugins, "loss", without_weight(term), path)
-
-
-def without_weight(term: Mapping[str, Any]) -> dict[str, Any]:
-    """A term of a combined loss as that loss's own section."""
-    return {key: value for key, value in term.items() if key != "weight"}
 
 
 def _typed(builder: Callable[..., Any], parameter: inspect.Parameter, value: Any, where: str) -> Any:

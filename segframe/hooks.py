@@ -57,8 +57,13 @@ def segframe_losses() -> Mapping[str, Callable[..., Any]]:
     The loss is called as loss(target, logits): target["mask"] is (batch, height, width) int32 class ids,
     ignore_index where nothing is known; logits is (batch, height, width, num_classes) float32. It returns
     (batch,) float32, the mean over the valid pixels of each image, 0 for an image without any. Value and
-    gradient are finite at logits of +-1e4. A loss made of others names an argument `terms`: the section's
-    {label: {name, weight, ...}} arrives there as {label: (weight, loss)}.
+    gradient are finite at logits of +-1e4.
+
+    A builder that names an argument `class_pixels` gets a function without arguments that counts when it is
+    called: (samples, num_classes) int64, valid pixels of each class in each training sample. A loss made of
+    others names an argument `terms`: the section's {label: {name, weight, ...}} arrives there as {label:
+    (weight, loss)}, the weight a number or {"start", "end", "epochs"} (segframe/terms.py). A loss with a
+    method begin_epoch(epoch) is told of each epoch, counted from 0, before its first step.
     """
 
 

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from segframe import IGNORED, SegframeError
-from segframe.plugins.losses import build_combined, build_cross_entropy, build_dice
+from segframe.plugins.losses import build_cross_entropy, build_dice, build_sum
 
 CLASSES = 3
 FACTS = {"num_classes": CLASSES, "ignore_index": IGNORED, "spacing": None}
@@ -114,21 +114,21 @@ def test_dice_of_an_absent_class_costs_what_is_predicted_of_it():
     assert nothing({"mask": mask}, right[..., ::-1])[0] > 0.49  # one of the two classes everywhere
 
 
-def test_combined_is_the_weighted_sum(mask, logits):
+def test_sum_is_the_weighted_sum(mask, logits):
     cross_entropy, dice = build_cross_entropy(**FACTS), build_dice(**FACTS)
-    loss = build_combined(**FACTS, terms={"a": (0.25, cross_entropy), "b": (3.0, dice)})
+    loss = build_sum(**FACTS, terms={"a": (0.25, cross_entropy), "b": (3.0, dice)})
     target = {"mask": mask}
     expected = 0.25 * cross_entropy(target, logits) + 3.0 * dice(target, logits)
     np.testing.assert_allclose(loss(target, logits), expected, rtol=1e-6)
 
 
-def test_combined_asks_for_the_maps_of_all_terms_once():
+def test_sum_asks_for_the_maps_of_all_terms_once():
     def term(*names):
         term = build_dice(**FACTS)
         term.maps = names
         return 1.0, term
 
-    loss = build_combined(**FACTS, terms={"a": term("distance", "border"), "b": term(), "c": term("border")})
+    loss = build_sum(**FACTS, terms={"a": term("distance", "border"), "b": term(), "c": term("border")})
     assert loss.maps == ("distance", "border")
 
 
@@ -149,9 +149,14 @@ def test_logits_of_another_number_of_classes_are_refused(mask, logits):
         (build_dice, {"smooth": 0.0}, r"loss\.smooth: expected a number above 0"),
         (build_dice, {"smooth": float("nan")}, r"loss\.smooth: .* got nan"),
         (build_dice, {"include_background": False, "num_classes": 1}, r"loss\.include_background"),
-        (build_combined, {"terms": {}}, r"loss\.terms: expected at least one term"),
-        (build_combined, {"terms": {"a": (0.0, None)}}, r"loss\.terms: expected at least one term"),
-        (build_combined, {"terms": {"a": (-1.0, None)}}, r"loss\.terms\.a\.weight: .* at least 0"),
+        (build_sum, {"terms": {}}, r"loss\.terms: expected at least one term"),
+        (build_sum, {"terms": {"a": (0.0, None)}}, r"loss\.terms: expected at least one term"),
+        (
+            build_sum,
+            {"terms": {"a": ({"start": 0.0, "end": 0.0, "epochs": 3}, None)}},
+            r"loss\.terms: expected at least one term",
+        ),
+        (build_cross_entropy, {"class_weights": "balanced"}, r"loss\.class_weights: .* no training masks"),
     ],
 )
 def test_values_out_of_range_are_refused(build, section, message):

@@ -2,17 +2,47 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
+from segframe.class_weights import ClassPixels, ClassWeights, check_class_weights, make_class_weights
 from segframe.errors import SegframeError
 from segframe.hooks import hookimpl
 from segframe.plugins import ranges
+from segframe.terms import weight_at
 
 
 @hookimpl
 def segframe_losses():
-    return {"cross_entropy": build_cross_entropy, "dice": build_dice, "combined": build_combined}
+    return {"cross_entropy": build_cross_entropy, "dice": build_dice, "sum": build_sum}
+
+
+@hookimpl
+def segframe_callbacks(run):
+    return [Epochs(run.loss, run.config["train"]["epochs"])] if hasattr(run.loss, "begin_epoch") else []
+
+
+class Epochs:
+    """Tells a loss which epoch begins, counted from 0; after the last one nothing does."""
+
+    def __init__(self, loss: Any, epochs: int):
+        self.loss, self.epochs = loss, epochs
+        self._begin(0)
+
+    def _begin(self, epoch: int) -> None:
+        self.epoch = epoch
+        self.loss.begin_epoch(epoch)
+
+    def on_epoch(self, epoch: int, logs: Mapping[str, Any]) -> None:
+        if epoch + 1 < self.epochs:
+            self._begin(epoch + 1)
+
+    def state(self) -> dict[str, int]:
+        return {"epoch": self.epoch}
+
+    def restore(self, state: Mapping[str, int]) -> None:
+        self._begin(state["epoch"])
 
 
 def build_cross_entropy(
@@ -20,29 +50,22 @@ def build_cross_entropy(
     num_classes: int,
     ignore_index: int,
     spacing: tuple[float, float] | None,
-    class_weights: list[float] | None = None,
+    class_pixels: ClassPixels | None = None,
+    class_weights: ClassWeights = None,
     label_smoothing: float = 0.0,
 ):
     """segframe.plugins.pixel_losses.CrossEntropy.
 
     Raises:
-        SegframeError: `class_weights` are not num_classes numbers of at least 0 with one above it, or
+        SegframeError: `class_weights` are numbers, but not num_classes of at least 0 with one above it, or
             `label_smoothing` is not from 0 to below 1.
     """
     ranges.below_one("loss.label_smoothing", label_smoothing)
-    if class_weights is not None:
-        if len(class_weights) != num_classes or not any(class_weights):
-            raise SegframeError(
-                "loss.class_weights",
-                expected=f"{num_classes} numbers, one a class in the order of the ids, at least one above 0",
-                got=repr(class_weights),
-                remedy=f"Give loss.class_weights={[1.0] * num_classes} or null.",
-            )
-        for class_id, weight in enumerate(class_weights):
-            ranges.at_least_zero(f"loss.class_weights.{class_id}", weight)
+    check_class_weights(class_weights, num_classes)
     from segframe.plugins.pixel_losses import CrossEntropy
 
-    return CrossEntropy(num_classes, ignore_index, class_weights, label_smoothing)
+    weights = make_class_weights(class_weights, class_pixels)
+    return CrossEntropy(num_classes, ignore_index, weights, label_smoothing)
 
 
 def build_dice(
@@ -71,30 +94,29 @@ def build_dice(
     return Dice(num_classes, ignore_index, include_background, smooth)
 
 
-def build_combined(
+def build_sum(
     *,
     num_classes: int,
     ignore_index: int,
     spacing: tuple[float, float] | None,
     terms: Mapping[str, Any],
 ):
-    """segframe.plugins.pixel_losses.Combined.
+    """segframe.plugins.pixel_losses.Sum.
 
     Args:
-        terms: {label: (weight, loss)}; in the config {label: {name, weight, ...}}, built by the catalog.
+        terms: {label: (weight, loss)}; in the config {label: {name, weight, ...}} or a list, built by the
+            catalog.
 
     Raises:
-        SegframeError: there is no term, a weight is below 0, or all are 0.
+        SegframeError: there is no term, or all weights are always 0.
     """
-    for label, (weight, _) in terms.items():
-        ranges.at_least_zero(f"loss.terms.{label}.weight", weight)
-    if not any(weight for weight, _ in terms.values()):
+    if not any(weight_at(weight, 0) or weight_at(weight, sys.maxsize) for weight, _ in terms.values()):
         raise SegframeError(
             "loss.terms",
             expected="at least one term with a weight above 0",
             got=repr({label: weight for label, (weight, _) in terms.items()}),
             remedy="Give loss.terms.LABEL.weight=1.0, or see conf/loss/cross_entropy_dice.yaml.",
         )
-    from segframe.plugins.pixel_losses import Combined
+    from segframe.plugins.pixel_losses import Sum
 
-    return Combined(terms)
+    return Sum(terms)

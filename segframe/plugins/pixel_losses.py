@@ -7,6 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from segframe.terms import WeightSchedule, weight_at
 from segframe.valid import only_valid
 
 
@@ -82,19 +83,38 @@ class Dice:
         return tf.reduce_mean((wrong / (2.0 * hit + wrong + self.smooth))[:, first:], axis=1)
 
 
-class Combined:
-    """Weighted sum of losses.
+class Sum:
+    """Weighted sum of losses: sum over terms t of w_t(epoch) L_t, of each image.
+
+    A weight that follows a schedule is a variable, so that a step need not be compiled anew. It changes
+    between epochs: an epoch is validated with the weights that it was trained with.
 
     Args:
-        terms: {label: (weight, loss)}.
+        terms: {label: (weight, loss)}; a weight is a number or a segframe.terms.WeightSchedule.
     """
 
-    def __init__(self, terms: Mapping[str, tuple[float, Any]]):
+    def __init__(self, terms: Mapping[str, tuple[float | WeightSchedule, Any]]):
         self.terms = dict(terms)
         self.maps: tuple[str, ...] = tuple(
             dict.fromkeys(name for _, loss in self.terms.values() for name in getattr(loss, "maps", ()))
         )
+        self._weights: dict[str, float | tf.Variable] = {
+            label: tf.Variable(weight_at(weight, 0), trainable=False, dtype=tf.float32)
+            if isinstance(weight, Mapping)
+            else weight
+            for label, (weight, _) in self.terms.items()
+        }
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Set the weights, and the terms' own, to those of an epoch, counted from 0."""
+        for label, (weight, loss) in self.terms.items():
+            if isinstance(weight, Mapping):
+                self._weights[label].assign(weight_at(weight, epoch))
+            if hasattr(loss, "begin_epoch"):
+                loss.begin_epoch(epoch)
 
     def __call__(self, target: Mapping[str, tf.Tensor], logits: tf.Tensor) -> tf.Tensor:
         """(batch,) float32; target has the maps of all terms."""
-        return tf.add_n([weight * loss(target, logits) for weight, loss in self.terms.values()])
+        return tf.add_n(
+            [self._weights[label] * loss(target, logits) for label, (_, loss) in self.terms.items()]
+        )

@@ -1,4 +1,4 @@
-"""The Tversky loss and its special case, soft Jaccard."""
+"""The Tversky loss, its special case soft Jaccard, and its focal form."""
 
 from __future__ import annotations
 
@@ -46,6 +46,10 @@ class Tversky:
 
     def __call__(self, target: Mapping[str, tf.Tensor], logits: tf.Tensor) -> tf.Tensor:
         """(batch,) float32, as segframe_losses in hooks.py says."""
+        return tf.reduce_mean(self.by_class(target, logits), axis=1)
+
+    def by_class(self, target: Mapping[str, tf.Tensor], logits: tf.Tensor) -> tf.Tensor:
+        """(batch, classes) float32: 1 - the ratio of each class that counts."""
         mask, valid, logits = only_valid(target["mask"], logits, self.num_classes, self.ignore_index)
         one_hot = tf.one_hot(mask, self.num_classes)
         probabilities = tf.nn.softmax(logits) * valid[..., None]
@@ -55,4 +59,38 @@ class Tversky:
         # The formula's numerator and denominator, subtracted: exactly 0 where nothing is valid.
         wrong = self.alpha * false_positive + self.beta * false_negative
         first = 0 if self.include_background else 1
-        return tf.reduce_mean((wrong / (hit + wrong + self.smooth))[:, first:], axis=1)
+        return (wrong / (hit + wrong + self.smooth))[:, first:]
+
+
+class FocalTversky(Tversky):
+    """Focal Tversky loss of each image: the mean over classes of L_c^(1 / gamma), L_c as in Tversky.
+
+    Above 1, gamma lifts small losses: a class that is nearly right still gets a gradient. The paper sums
+    over classes; its indices are the other way round (its alpha weighs false negatives).
+
+    Args:
+        gamma: at least 1, no unit; 1 is the Tversky loss.
+
+    Source:
+        Abraham and Khan 2019, https://arxiv.org/abs/1810.07842.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        ignore_index: int,
+        alpha: float,
+        beta: float,
+        include_background: bool,
+        smooth: float,
+        gamma: float,
+    ):
+        super().__init__(num_classes, ignore_index, alpha, beta, include_background, smooth)
+        self.gamma = gamma
+
+    def __call__(self, target: Mapping[str, tf.Tensor], logits: tf.Tensor) -> tf.Tensor:
+        """(batch,) float32, as segframe_losses in hooks.py says."""
+        losses = self.by_class(target, logits)
+        # The root has no slope at 0, and 0 times infinity is no gradient.
+        powers = tf.pow(tf.where(losses > 0, losses, 1.0), 1.0 / self.gamma)
+        return tf.reduce_mean(tf.where(losses > 0, powers, 0.0), axis=1)

@@ -1,0 +1,35 @@
+"""Range checks that the losses' builders share; no TensorFlow here."""
+
+from __future__ import annotations
+
+import math
+
+from segframe import SegframeError
+
+
+def require(key: str, value: float, holds: bool, expected: str) -> None:
+    """Refuse a number that is not finite or for which `holds` is False."""
+    if not (math.isfinite(value) and holds):
+        raise SegframeError(key, expected=expected, got=repr(value), remedy=f"Give {key}=... {expected}.")
+
+
+def require_classes(num_classes: int, include_background: bool) -> None:
+    """Refuse to leave out the only class that there is."""
+    if not include_background and num_classes < 2:
+        raise SegframeError(
+            "loss.include_background",
+            expected="true, as there is one class only",
+            got="false",
+            remedy="Give loss.include_background=true.",
+        )
+
+
+def require_spacing(key: str, spacing: tuple[float, float] | None) -> None:
+    """Refuse millimetres where the data do not say how large a pixel is."""
+    if spacing is None:
+        raise SegframeError(
+            key,
+            expected="pixels, as the data set has no spacing",
+            got="millimetres",
+            remedy="Give the file the attribute `spacing` (row, column) in mm, or count in pixels.",
+        )

@@ -98,7 +98,7 @@ class Sum:
         self.maps: tuple[str, ...] = tuple(
             dict.fromkeys(name for _, loss in self.terms.values() for name in getattr(loss, "maps", ()))
         )
-        self._weights: dict[str, float | tf.Variable] = {
+        self._weights: dict[str, Any] = {
             label: tf.Variable(weight_at(weight, 0), trainable=False, dtype=tf.float32)
             if isinstance(weight, Mapping)
             else weight

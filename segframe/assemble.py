@@ -16,6 +16,7 @@ from segframe.dataset import IGNORED, Dataset
 from segframe.errors import SegframeError
 from segframe.identity import differences
 from segframe.interrupt import Interrupt
+from segframe.loss_maps import maps_of, warping
 from segframe.manager import Plugins
 from segframe.probe import probe
 from segframe.record import Record
@@ -113,26 +114,23 @@ def put_together(
     from segframe.step import Steps
 
     train = config["train"]
-    augmentations = [
-        build(plugins, "augment", section, f"augment.{label}") for label, section in config["augment"].items()
-    ]
+    augmentations = {
+        label: build(plugins, "augment", section, f"augment.{label}")
+        for label, section in config["augment"].items()
+    }
     model = build(plugins, "model", config["model"], **_model_facts(dataset))
+    loss_facts = _loss_facts(dataset, chosen["train"]) | {"warped": bool(warping(augmentations))}
+    loss = build(plugins, "loss", config["loss"], **loss_facts)
+    maps = maps_of(plugins, loss, config["loss"]["name"], dataset, augmentations, interrupt.leave)
     pipeline = Pipeline(
         dataset,
         chosen,
         batch_size=train["batch_size"],
         seed=config["seed"],
-        augmentations=augmentations,
+        augmentations=tuple(augmentations.values()),
         size_multiple=getattr(model, "size_multiple", 1),
+        maps=maps,
     )
-    loss = build(plugins, "loss", config["loss"], **_loss_facts(dataset, chosen["train"]))
-    if getattr(loss, "maps", ()):
-        raise SegframeError(
-            "loss",
-            expected="a loss that needs the mask alone",
-            got=f"one that asks for the maps {', '.join(loss.maps)}",
-            remedy="This version of segframe makes no maps; choose another loss.",
-        )
     optimizer = build(
         plugins, "optimizer", config["optimizer"], total_steps=pipeline.steps("train") * train["epochs"]
     )
@@ -158,6 +156,10 @@ def put_together(
         "parameters": int(model.count_params()),
         **now,
     }
+    if maps:
+        known["maps"] = {
+            name: {"version": kept.version, "kept": kept.where()} for name, kept in maps.items()
+        }
     record.write("record.json", known)
     told.facts(known)
     return Run(
@@ -196,4 +198,5 @@ def _loss_facts(dataset: Dataset, train: Part) -> dict[str, Any]:
         "ignore_index": IGNORED,
         "spacing": dataset.spacing,
         "class_pixels": cache(lambda: count_class_pixels(dataset, train)),
+        "warped": False,  # known when the augmentations are built: put_together says it then
     }

@@ -16,6 +16,7 @@ HOOKS = {
     "dataset": "segframe_datasets",
     "model": "segframe_models",
     "loss": "segframe_losses",
+    "map": "segframe_maps",
     "optimizer": "segframe_optimizers",
     "augment": "segframe_augmentations",
     "tracker": "segframe_trackers",
@@ -23,12 +24,13 @@ HOOKS = {
 
 FACTS = {
     "model": ("image_shape", "num_classes"),
-    "loss": ("num_classes", "ignore_index", "spacing", "class_pixels"),
+    "loss": ("num_classes", "ignore_index", "spacing", "class_pixels", "warped"),
+    "map": ("num_classes", "ignore_index", "spacing"),
     "optimizer": ("total_steps",),
 }
 """What the core hands to every builder of a kind, beside the config section."""
 
-ON_REQUEST = ("class_pixels",)
+ON_REQUEST = ("class_pixels", "warped")
 """Facts for those builders only whose signature names them."""
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from segframe.metrics import confusion, image_scores, split_scores
-from segframe.pipeline import Pipeline
+from segframe.pipeline import Pipeline, target_of
 from segframe.step import Steps
 
 
@@ -34,7 +34,7 @@ class Evaluator:
         """One pass over a part."""
         losses, counts = [], []
         for batch in self.pipeline.evaluate(part):
-            loss, prediction = self.steps.evaluate(batch["image"], batch["mask"])
+            loss, prediction = self.steps.evaluate(batch["image"], target_of(batch))
             losses.append(loss.numpy())
             masks = batch["mask"].numpy()
             counts += [
@@ -53,7 +53,7 @@ class Evaluator:
         """(height, width) uint8 class ids of some samples of a part, in the size of their images."""
         found = []
         for batch in self.pipeline.evaluate(part, positions):
-            _, prediction = self.steps.evaluate(batch["image"], batch["mask"])
+            _, prediction = self.steps.evaluate(batch["image"], target_of(batch))
             sizes = batch["size"].numpy()
             for ids, (height, width) in zip(prediction.numpy(), sizes, strict=True):
                 found.append(ids[:height, :width])

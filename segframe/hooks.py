@@ -64,6 +64,24 @@ def segframe_losses() -> Mapping[str, Callable[..., Any]]:
     others names an argument `terms`: the section's {label: {name, weight, ...}} arrives there as {label:
     (weight, loss)}, the weight a number or {"start", "end", "epochs"} (segframe/terms.py). A loss with a
     method begin_epoch(epoch) is told of each epoch, counted from 0, before its first step.
+
+    A loss's attribute `maps` (none by default) names the maps of segframe_maps that it needs: they arrive as
+    target[name], (batch, height, width, channels) in the maker's dtype, moved and padded with the mask. A
+    builder that names an argument `warped: bool = False` is told whether an augmentation of the run warps:
+    no stored map can follow then, and a loss that still asks for one is an error.
+    """
+
+
+@hookspec
+def segframe_maps() -> Mapping[str, Callable[..., Any]]:
+    """Makers of maps of a mask, for the losses that ask for them by name (their attribute `maps`).
+
+    Called as build(num_classes=int, ignore_index=int, spacing=(row, column) in mm or None) -> a maker:
+    make(mask) turns (height, width) uint8 class ids, ignore_index where nothing is known, into (height,
+    width, channels), the same for the same mask, in any thread. Its attributes: `channels`, int; `dtype`,
+    "uint16" or "float32"; `padding`, the value of padded pixels; `version`, a string that differs wherever
+    a value may differ: the algorithm's version and what else the values depend on. Maps are made once and
+    kept in the user's cache folder (segframe/map_store.py). They are made without TensorFlow.
     """
 
 

@@ -18,6 +18,7 @@ BUILTIN_PLUGINS = (
     "segframe.plugins.fit",
     "segframe.plugins.hdf5",
     "segframe.plugins.losses",
+    "segframe.plugins.maps_command",
     "segframe.plugins.mlflow_tracker",
     "segframe.plugins.no_tracker",
     "segframe.plugins.optimizers",

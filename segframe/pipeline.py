@@ -2,8 +2,9 @@
 
 A batch is {"image": (batch, height, width, channels) uint8 raw, or float32 raw or augmented,
 "mask": (batch, height, width) int32 class ids with IGNORED on padding, "index": (batch,) int64 positions in
-the part, "size": (batch, 2) int32 height and width before padding}. Height and width are the largest of the
-batch, rounded up to the model's size multiple; images are continued by their edge pixels, below and right.
+the part, "size": (batch, 2) int32 height and width before padding}, and (batch, height, width, channels) of
+each map that the loss asks for, by its name. Height and width are the largest of the batch, rounded up to the
+model's size multiple; images are continued by their edge pixels, below and right.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from segframe.errors import SegframeError
 from segframe.normalisation import Normalisation, measure
 from segframe.split import Part
 
+MASK_PADDING = {"mask": IGNORED}
+
 
 class Pipeline:
     """Batches of the parts of a run.
@@ -29,6 +32,7 @@ class Pipeline:
         parts: from segframe.split.
         augmentations: applied to training samples in this order.
         seed: of the run; with the epoch it fixes order and augmentation.
+        maps: {name: maker} of the maps that each sample gets (segframe.loss_maps).
     """
 
     def __init__(
@@ -40,10 +44,12 @@ class Pipeline:
         seed: int,
         augmentations: Sequence[Any] = (),
         size_multiple: int = 1,
+        maps: Mapping[str, Any] | None = None,
     ):
         self.dataset, self.parts = dataset, dict(parts)
         self.batch_size, self.seed, self.size_multiple = batch_size, seed, size_multiple
         self.augmentations = tuple(augmentations)
+        self.maps = dict(maps or {})
         self._whole: dict[str, tf.data.Dataset] = {}
         self.normalisation: Normalisation = measure(dataset, self.parts["train"])
         if self.augmentations and not 0 <= self.normalisation.low <= self.normalisation.high <= 1:
@@ -109,52 +115,69 @@ class Pipeline:
         channels = self.dataset.image_shape[2]
         chosen = self.parts[part]
 
-        def read(position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        def read(position: np.ndarray) -> tuple[np.ndarray, ...]:
             sample = self.dataset.read(chosen.split, [chosen.indices[int(position)]])[0]
-            return sample.image, sample.mask
+            return sample.image, sample.mask, *(maker.make(sample.mask) for maker in self.maps.values())
 
         def load(position: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
-            image, mask = tf.numpy_function(read, [position], [self.image_dtype, tf.uint8], stateful=False)
+            dtypes = [self.image_dtype, tf.uint8, *(tf.as_dtype(maker.dtype) for maker in self.maps.values())]
+            image, mask, *maps = tf.numpy_function(read, [position], dtypes, stateful=False)
             image = tf.ensure_shape(image, (None, None, channels))
             target = {"mask": tf.cast(tf.ensure_shape(mask, (None, None)), tf.int32)}
+            for (name, maker), values in zip(self.maps.items(), maps, strict=True):
+                target[name] = tf.ensure_shape(values, (None, None, maker.channels))
             if augmentations:
                 image = tf.cast(image, tf.float32) * self.normalisation.scale
                 for number, augment in enumerate(augmentations):
                     own = tf.random.experimental.stateless_fold_in(seed, number)
                     image, target = augment(image, target, own)
-            return {"image": image, "mask": target["mask"], "size": tf.shape(image)[:2], "index": position}
+            return {"image": image, **target, "size": tf.shape(image)[:2], "index": position}
 
         batches = tf.data.Dataset.from_tensor_slices((positions, seeds))
         batches = batches.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        padding = {"mask": tf.constant(MASK_PADDING["mask"], tf.int32)}
+        padding |= {name: tf.constant(maker.padding, maker.dtype) for name, maker in self.maps.items()}
         batches = batches.padded_batch(
             self.batch_size,
             padding_values={
                 "image": tf.zeros((), batches.element_spec["image"].dtype),
-                "mask": tf.constant(IGNORED, tf.int32),
+                **padding,
                 "size": tf.zeros((), tf.int32),
                 "index": tf.zeros((), tf.int64),
             },
         )
-        return batches.map(lambda batch: pad_edges(batch, self.size_multiple))
+        return batches.map(lambda batch: pad_edges(batch, self.size_multiple, padding))
 
 
-def pad_edges(batch: dict[str, tf.Tensor], multiple: int) -> dict[str, tf.Tensor]:
-    """Continue images by their edge pixels, masks by IGNORED, to the batch's size, rounded up."""
+def target_of(batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """What a loss is given of a batch: its mask and its maps."""
+    return {name: entry for name, entry in batch.items() if name not in ("image", "size", "index")}
+
+
+def pad_edges(
+    batch: dict[str, tf.Tensor], multiple: int, padding: Mapping[str, Any] = MASK_PADDING
+) -> dict[str, tf.Tensor]:
+    """Continue images by their edge pixels, the others by their padding, to the batch's size, rounded up."""
     size = batch["size"]
     there = tf.shape(batch["mask"])[1:]
     height, width = (-(-there[axis] // multiple) * multiple for axis in (0, 1))
 
-    def padded() -> tuple[tf.Tensor, tf.Tensor]:
+    def padded() -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         rows = tf.minimum(tf.range(height), size[:, :1] - 1)
         columns = tf.minimum(tf.range(width), size[:, 1:] - 1)
         image = tf.gather(
             tf.gather(batch["image"], rows, batch_dims=1, axis=1), columns, batch_dims=1, axis=2
         )
-        more = [[0, 0], [0, height - there[0]], [0, width - there[1]]]
-        return image, tf.pad(batch["mask"], more, constant_values=IGNORED)
+        more = [[0, 0], [0, height - there[0]], [0, width - there[1]], [0, 0]]
+        return image, {
+            name: tf.pad(entry, more[: entry.shape.rank], constant_values=padding[name])
+            for name, entry in target.items()
+        }
 
+    target = target_of(batch)
     whole = tf.reduce_all(size == tf.stack([height, width]))
-    image, mask = tf.cond(whole, lambda: (batch["image"], batch["mask"]), padded)
+    image, target = tf.cond(whole, lambda: (batch["image"], target), padded)
     image.set_shape((None, None, None, batch["image"].shape[-1]))
-    mask.set_shape((None, None, None))
-    return batch | {"image": image, "mask": mask}
+    for name, entry in target.items():
+        entry.set_shape((None, None, None, *batch[name].shape[3:]))
+    return batch | {"image": image, **target}

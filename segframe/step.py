@@ -12,7 +12,7 @@ from segframe.normalisation import Normalisation
 
 
 class Steps:
-    """One weight update, and one prediction, as tf.functions.
+    """One weight update, and one prediction, as tf.functions of images and target: {"mask": ..., maps}.
 
     Args:
         augmented: training images arrive scaled already (see segframe.pipeline).
@@ -36,17 +36,17 @@ class Steps:
         self.evaluate = self._compiled(self._evaluate, xla)
 
     def _compiled(self, step, xla: bool):
-        def traced(image, mask):
+        def traced(image, target):
             with custom_ops(allowed=not xla):
-                return step(image, mask)
+                return step(image, target)
 
         return tf.function(traced, jit_compile=xla, reduce_retracing=True)
 
-    def _train(self, image: tf.Tensor, mask: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _train(self, image: tf.Tensor, target: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         """Update the weights once; returns the batch's mean loss, and (batch,) each image's."""
         with tf.GradientTape() as tape:
             logits = self.logits(image, training=True, scaled=self.augmented)
-            per_image = self.loss({"mask": mask}, logits)
+            per_image = self.loss(target, logits)
             mean = tf.reduce_mean(per_image)
             if self.model.losses:  # weight penalties of layers
                 mean += tf.add_n([tf.cast(loss, tf.float32) for loss in self.model.losses])
@@ -55,10 +55,10 @@ class Steps:
         self.optimizer.apply(tape.gradient(scaled, variables), self.model.trainable_variables)
         return mean, per_image
 
-    def _evaluate(self, image: tf.Tensor, mask: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _evaluate(self, image: tf.Tensor, target: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         """(batch,) loss of each image, and (batch, height, width) uint8 predicted class ids."""
         logits = self.logits(image, training=False, scaled=False)
-        return self.loss({"mask": mask}, logits), tf.cast(tf.argmax(logits, axis=-1), tf.uint8)
+        return self.loss(target, logits), tf.cast(tf.argmax(logits, axis=-1), tf.uint8)
 
     def logits(self, image: tf.Tensor, *, training: bool, scaled: bool) -> tf.Tensor:
         """Raw (or scaled) images -> (batch, height, width, num_classes) float32 logits."""

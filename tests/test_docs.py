@@ -15,6 +15,7 @@ COVERED = {
     "assemble": "experiment",
     "dataset": "dataset_contract",
     "hooks": "docs",
+    "map_making": "map_store",
     "tracker": "tracker_contract",
 }
 """Source files of the core that are tested under another name: what is a contract, and what is glue."""

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from segframe.dataset import IGNORED, Sample
-from segframe.pipeline import Pipeline, pad_edges
+from segframe.pipeline import Pipeline, pad_edges, target_of
 from segframe.split import Part
 
 
@@ -108,3 +108,43 @@ def test_padding_works_in_a_compiled_graph_with_unknown_sizes(multiple):
                     "size": tf.constant([[3, 5], [3, 5]])})  # fmt: skip
     assert found["image"].shape == (2, -(-3 // multiple) * multiple, -(-5 // multiple) * multiple, 1)
     assert (found["image"].numpy() == 1).all()
+
+
+class Position:
+    """A maker of another dtype and padding: of each pixel 1000 row + column, and its class."""
+
+    channels = 2
+
+    def __init__(self, dtype, padding):
+        self.dtype, self.padding = dtype, padding
+
+    def make(self, mask):
+        rows, columns = np.indices(mask.shape)
+        return np.stack([1000 * rows + columns, mask], axis=-1).astype(self.dtype)
+
+
+def test_maps_are_moved_and_padded_with_their_masks():
+    def mirror(image, target, seed):
+        assert set(target) == {"mask", "near", "far"}
+        coin = seed[0] % 2 == 0
+        return image, {
+            name: tf.cond(coin, lambda x=x: x[:, ::-1], lambda x=x: x) for name, x in target.items()
+        }
+
+    makers = {"near": Position("uint16", 65535), "far": Position("float32", np.inf)}
+    data, batches = pipeline(SIZES, size_multiple=4, augmentations=[mirror], maps=makers)
+    mirrored = 0
+    for batch in [*numpy(batches.train(0)), *numpy(batches.evaluate("train"))]:
+        assert set(target_of(batch)) == {"mask", "near", "far"}
+        for row, position in enumerate(batch["index"]):
+            height, width = SIZES[position]
+            back = batch["mask"][row, 0, 0] != data.samples[position].mask[0, 0]
+            back |= width > 1 and batch["near"][row, 0, 0, 0] != 0
+            mirrored += back
+            for name, maker in makers.items():
+                found = batch[name][row]
+                assert found.shape == (*batch["mask"].shape[1:], 2) and found.dtype == maker.dtype
+                expected = maker.make(data.samples[position].mask)[:, :: -1 if back else 1]
+                np.testing.assert_array_equal(found[:height, :width], expected)
+                assert (found[height:] == maker.padding).all() and (found[:, width:] == maker.padding).all()
+    assert 0 < mirrored < 5

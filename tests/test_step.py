@@ -18,7 +18,7 @@ def batch():
     mask = random.integers(2, size=(3, 13, 21)).astype(np.int32)
     image = random.integers(60, size=(*mask.shape, 2))
     image[..., 0] += 150 * mask
-    return tf.constant(image.astype(np.uint8)), tf.constant(mask)
+    return tf.constant(image.astype(np.uint8)), {"mask": tf.constant(mask)}
 
 
 def cross_entropy(target, logits):
@@ -66,7 +66,7 @@ def test_steps_lower_the_loss_that_evaluate_reports(batch, outputs):
     assert (after.numpy() < 0.5 * before.numpy()).all()
     assert per_image.shape == (3,) and float(mean) == pytest.approx(per_image.numpy().mean(), rel=1e-6)
     assert predicted.dtype == tf.uint8 and predicted.shape == (3, 13, 21)
-    assert np.mean(predicted.numpy() == batch[1].numpy()) > 0.9
+    assert np.mean(predicted.numpy() == batch[1]["mask"].numpy()) > 0.9
 
 
 def test_evaluate_is_loss_and_argmax_of_the_logits_and_changes_nothing(batch):
@@ -74,7 +74,7 @@ def test_evaluate_is_loss_and_argmax_of_the_logits_and_changes_nothing(batch):
     weights = [value.numpy() for value in made.model.weights]
     loss, predicted = made.evaluate(*batch)
     logits = made.model(normalise(batch[0], BY)).numpy()
-    np.testing.assert_allclose(loss, cross_entropy({"mask": batch[1]}, logits), rtol=1e-5)
+    np.testing.assert_allclose(loss, cross_entropy(batch[1], logits), rtol=1e-5)
     np.testing.assert_array_equal(predicted, logits.argmax(-1))
     for value, before in zip(made.model.weights, weights, strict=True):
         np.testing.assert_array_equal(value, before)
@@ -90,11 +90,12 @@ def test_xla_gives_the_same_steps_and_predictions(batch):
 
 
 def test_augmented_images_are_scaled_already_in_training_and_raw_in_evaluation(batch):
-    image, mask = batch
+    image, target = batch
     plain, augmented = steps(), steps(augmented=True)
     scaled = tf.cast(image, tf.float32) * BY.scale
-    np.testing.assert_allclose(augmented.train(scaled, mask)[1], plain.train(image, mask)[1], rtol=1e-5)
-    np.testing.assert_allclose(augmented.evaluate(image, mask)[0], plain.evaluate(image, mask)[0], rtol=1e-5)
+    np.testing.assert_allclose(augmented.train(scaled, target)[1], plain.train(image, target)[1], rtol=1e-5)
+    evaluated = [made.evaluate(image, target)[0] for made in (augmented, plain)]
+    np.testing.assert_allclose(*evaluated, rtol=1e-5)
 
 
 def test_a_layers_weight_penalty_is_part_of_the_loss_that_is_minimised(batch):

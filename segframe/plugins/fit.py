@@ -59,13 +59,15 @@ class Loop:
 
     def _steps(self) -> None:
         """The steps of an epoch, or those that are left of it."""
+        from segframe.pipeline import target_of
+
         state, train_step = self.state, self.run.metrics.steps.train
         pending = None
         for _ in range(state.step_in_epoch, self.run.pipeline.steps("train")):
             start = time.perf_counter()
             batch = next(self.batches)
             waited = time.perf_counter() - start
-            mean, per_image = train_step(batch["image"], batch["mask"])
+            mean, per_image = train_step(batch["image"], target_of(batch))
             # The last step's loss is read while this step runs: reading at once would leave a GPU idle.
             self._settle(pending)
             pending = mean, per_image, batch["index"]

@@ -9,6 +9,7 @@ from segframe_losses.border_builders import (
     build_hausdorff_dt,
 )
 from segframe_losses.focal_builder import build_focal
+from segframe_losses.map_builders import segframe_maps as segframe_maps  # a hook of this plugin
 from segframe_losses.overlap_builders import (
     build_focal_tversky,
     build_generalised_dice,

@@ -108,7 +108,7 @@ def one_case(shape, channels, dtype: str, rounds: int, pool: ThreadPoolExecutor)
     ours = partial(concat, implementation="compiled")
     theirs = partial(tf.concat, axis=-1)
     split = concat_build.operations().segframe_split
-    sizes = tf.constant(channels, tf.int64)
+    sizes = tf.constant(channels, tf.int32)
     begins = np.cumsum([0, *channels])[:-1]
     slices = [
         ((0, 0, 0, int(begin)), (*shape, number)) for begin, number in zip(begins, channels, strict=True)

@@ -114,8 +114,7 @@ def _split(whole, sizes, data_format) -> list[tf.Tensor]:
     )
 
 
-# Each is the other's gradient. Registered: tf.custom_gradient puts a node of its own around every tensor, which
-# on a GPU cost as much as the copies of small maps.
+# Each is the other's gradient. Registered, as tf.custom_gradient adds a node for every tensor.
 
 
 @tf.RegisterGradient("SegframeConcat")
@@ -137,9 +136,7 @@ def _gradient_of_split(op, *upstreams):
 def _channels(parts, data_format):
     """Of each part: numbers where they are known, else tensors."""
     axis = AXES[data_format]
-    return [
-        tf.shape(part, tf.int64)[axis] if part.shape[axis] is None else part.shape[axis] for part in parts
-    ]
+    return [tf.shape(part)[axis] if part.shape[axis] is None else part.shape[axis] for part in parts]
 
 
 def _check(parts, data_format) -> None:

@@ -52,7 +52,7 @@ def check(operations) -> None:
             for channels in ((3, 5), (16, 16), (64, 32), (0, 4), (1, 2, 3, 4, 5, 6, 7, 8)):
                 parts = [distinct(axis, number, dtype, seed) for seed, number in enumerate(channels)]
                 whole = operations.segframe_concat(parts=parts, data_format=data_format)
-                sizes = tf.constant(channels, tf.int64)
+                sizes = tf.constant(channels, tf.int32)
                 split = operations.segframe_split(
                     whole=whole, sizes=sizes, N=len(channels), data_format=data_format
                 )
@@ -74,7 +74,7 @@ def measure(operations, dtype: str) -> dict[str, list[tuple[int, float]]]:
     for *shape, channels in SHAPES:
         parts = [tf.cast(tf.fill((*shape, channels), number), dtype) for number in (1, 2)]
         whole, axis = tf.concat(parts, -1), tf.constant(-1)
-        sizes = tf.constant((channels, channels), tf.int64)
+        sizes = tf.constant((channels, channels), tf.int32)
         starts = [tf.constant((0, 0, 0, start)) for start in (0, channels)]
         part = tf.constant((*shape, channels))
         pairs = {

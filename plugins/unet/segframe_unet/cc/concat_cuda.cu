@@ -7,7 +7,7 @@
 // Three kernels, by what rows and addresses are multiples of. A thread moves kVectors vectors of 16 bytes, and
 // its loads are under way together:
 //   VectorKernel    multiples of 16 bytes: a load and a store each, in the order of the whole
-//   ShiftKernel     rows of 16 bytes or more: a vector of the destination is put together from
+//   Shift kernels   rows of 16 bytes or more: a vector of the destination is put together from
 //                   the one or two pieces of source that it covers, loaded by aligned vectors
 //   UnitKernel      anything else, unit by unit: parts of one or two channels
 namespace segframe {
@@ -16,6 +16,9 @@ namespace {
 constexpr int kThreads = 256;
 constexpr int kVectors = 4;
 constexpr int kTile = kThreads * kVectors;
+constexpr int kShiftVectors = 2;
+constexpr int kShiftTile = kThreads * kShiftVectors * 16;  // bytes
+constexpr int kSplitTile = 4 * kShiftTile;
 
 // Rows and offsets are in units of the kernel: 16 bytes, 1 byte, or the widest type that all are multiples of.
 struct Plan {
@@ -23,7 +26,7 @@ struct Plan {
   int64_t rows;
   int64_t units[kMaxParts];       // a row of each part
   int64_t offset[kMaxParts + 1];  // in a row of the whole; its end last
-  int64_t tiles[kMaxParts + 1];   // where the parts are destinations: the first tile of each; their number last
+  int64_t block_rows, chunks;     // ShiftSplitKernel: rows of a block, or blocks of a row
   char* part[kMaxParts];
   char* whole;
 };
@@ -58,11 +61,11 @@ __global__ void __launch_bounds__(kThreads) VectorKernel(const __grid_constant__
                      (place.column - plan.offset[part]);
     uint4* in_whole = reinterpret_cast<uint4*>(plan.whole) + tile + within;
     targets[v] = place.row < plan.rows ? (kSplit ? in_part : in_whole) : nullptr;
-    if (targets[v]) values[v] = __ldg(kSplit ? in_whole : in_part);
+    if (targets[v]) values[v] = __ldcs(kSplit ? in_whole : in_part);
   }
 #pragma unroll
   for (int v = 0; v < kVectors; ++v)
-    if (targets[v]) *targets[v] = values[v];
+    if (targets[v]) __stcs(targets[v], values[v]);
 }
 
 // The bytes first..last-1 of the 16 that begin at `start`, which need not be aligned; others are rubbish. Only
@@ -90,59 +93,80 @@ __device__ inline unsigned long long Merge(unsigned long long one, unsigned long
   return (one & mask) | (other & ~mask);
 }
 
+// A vector of the destination: what is `here` for `left` bytes, then what is `next`; `wanted` bytes in all.
+__device__ inline ulonglong2 Gather(const char* here, int left, const char* next, int wanted) {
+  const int first = min(left, wanted);
+  const ulonglong2 value = Load(here, 0, first);
+  if (first == wanted) return value;
+  const ulonglong2 rest = Load(next - first, first, wanted);
+  return {Merge(value.x, rest.x, first), Merge(value.y, rest.y, first - 8)};
+}
+
+__device__ inline void Store(char* destination, int64_t at, int64_t count, const ulonglong2& value) {
+  if (at + 16 <= count) {
+    *reinterpret_cast<ulonglong2*>(destination + at) = value;
+    return;
+  }
+  for (int k = 0; k < 16 && at + k < count; ++k)
+    destination[at + k] = static_cast<char>((k < 8 ? value.x : value.y) >> (k % 8 * 8));
+}
+
+__device__ inline int UpTo16(int64_t bytes) { return static_cast<int>(min(bytes, static_cast<int64_t>(16))); }
+
 // Units are bytes. Every row of a part has 16 or none, so a vector covers at most two pieces.
-template <typename Index, bool kSplit>
-__global__ void __launch_bounds__(kThreads) ShiftKernel(const __grid_constant__ Plan plan) {
+template <typename Index>
+__global__ void __launch_bounds__(kThreads) ShiftConcatKernel(const __grid_constant__ Plan plan) {
+  const int64_t width = plan.offset[plan.parts], count = plan.rows * width;
+  const int64_t tile = static_cast<int64_t>(blockIdx.x) * kShiftTile;
+#pragma unroll
+  for (int v = 0; v < kShiftVectors; ++v) {
+    const int within = (v * kThreads + threadIdx.x) * 16;
+    const int wanted = UpTo16(count - tile - within);
+    if (wanted <= 0) return;
+    const Place<Index> place(tile, within, width);
+    int part = 0;
+    while (place.column >= plan.offset[part + 1]) ++part;
+    const char* here = plan.part[part] + place.row * plan.units[part] + place.column - plan.offset[part];
+    const int left = UpTo16(plan.offset[part + 1] - place.column);
+    int64_t row = place.row;
+    do {
+      if (++part == plan.parts) part = 0, ++row;
+    } while (plan.units[part] == 0);
+    Store(plan.whole, tile + within, count, Gather(here, left, plan.part[part] + row * plan.units[part], wanted));
+  }
+}
+
+// A block takes some rows, or a share of one, for all parts, so that a piece of memory that two parts share is
+// read from the cache the second time. A vector belongs to the block of its first byte.
+template <typename Index>
+__global__ void __launch_bounds__(kThreads) ShiftSplitKernel(const __grid_constant__ Plan plan) {
   const int64_t width = plan.offset[plan.parts];
-  int part = 0;
-  int64_t block = blockIdx.x;
-  if (kSplit) {
-    while (block >= plan.tiles[part + 1]) ++part;  // tiles[parts] is the grid's size
-    block -= plan.tiles[part];
-  }
-  const int64_t row_bytes = kSplit ? plan.units[part] : width;
-  const int64_t count = plan.rows * row_bytes, tile = block * kTile * 16;
-  char* destination = kSplit ? plan.part[part] : plan.whole;
-  ulonglong2 values[kVectors];
-#pragma unroll
-  for (int v = 0; v < kVectors; ++v) {
-    const int64_t within = static_cast<int64_t>(v * kThreads + threadIdx.x) * 16;
-    const int wanted = static_cast<int>(min(static_cast<int64_t>(16), count - tile - within));
-    if (wanted <= 0) continue;
-    const Place<Index> place(tile, within, row_bytes);
-    const char *here, *next;  // the source at this place, and where it goes on after the piece's end
-    int64_t left;             // bytes of the piece
-    if (kSplit) {
-      here = plan.whole + place.row * width + plan.offset[part] + place.column;
-      left = row_bytes - place.column;
-      next = here + left + width - row_bytes;
-    } else {
-      int from = 0;
-      while (place.column >= plan.offset[from + 1]) ++from;
-      here = plan.part[from] + place.row * plan.units[from] + place.column - plan.offset[from];
-      left = plan.offset[from + 1] - place.column;
-      int64_t row = place.row;
-      do {
-        if (++from == plan.parts) from = 0, ++row;
-      } while (plan.units[from] == 0);
-      next = plan.part[from] + row * plan.units[from];
-    }
-    const int first = static_cast<int>(min(left, static_cast<int64_t>(wanted)));
-    values[v] = Load(here, 0, first);
-    if (first < wanted) {
-      const ulonglong2 rest = Load(next - first, first, wanted);
-      values[v] = {Merge(values[v].x, rest.x, first), Merge(values[v].y, rest.y, first - 8)};
+  const int64_t first_row = blockIdx.x / plan.chunks * plan.block_rows, chunk = blockIdx.x % plan.chunks;
+  const int64_t last_row = min(first_row + plan.block_rows, plan.rows);
+  __shared__ int64_t first_vector[kMaxParts];  // of the block, in each part
+  __shared__ int vectors[kMaxParts + 1];       // of the block, in the parts before
+  if (threadIdx.x == 0) {
+    vectors[0] = 0;
+    for (int part = 0; part < plan.parts; ++part) {
+      const int64_t row_bytes = plan.units[part], first = first_row * row_bytes;
+      const int64_t begin = first + row_bytes * chunk / plan.chunks;
+      const int64_t end = plan.chunks == 1 ? last_row * row_bytes : first + row_bytes * (chunk + 1) / plan.chunks;
+      first_vector[part] = (begin + 15) / 16;
+      vectors[part + 1] = vectors[part] + static_cast<int>((end + 15) / 16 - first_vector[part]);
     }
   }
-#pragma unroll
-  for (int v = 0; v < kVectors; ++v) {
-    const int64_t at = tile + static_cast<int64_t>(v * kThreads + threadIdx.x) * 16;
-    if (at + 16 <= count) {
-      *reinterpret_cast<ulonglong2*>(destination + at) = values[v];
-    } else {
-      for (int k = 0; k < 16 && at + k < count; ++k)
-        destination[at + k] = static_cast<char>((k < 8 ? values[v].x : values[v].y) >> (k % 8 * 8));
-    }
+  __syncthreads();
+  for (int i = threadIdx.x; i < vectors[plan.parts]; i += kThreads) {
+    int part = 0;
+    while (i >= vectors[part + 1]) ++part;
+    const int64_t row_bytes = plan.units[part], count = plan.rows * row_bytes;
+    const int64_t at = (first_vector[part] + i - vectors[part]) * 16;
+    const Index from_row = at - first_row * row_bytes;
+    const Index row = from_row / static_cast<Index>(row_bytes);
+    const Index left = static_cast<Index>(row_bytes) - (from_row - row * static_cast<Index>(row_bytes));
+    const char* end = plan.whole + (first_row + row) * width + plan.offset[part] + row_bytes;  // of the piece
+    Store(plan.part[part], at, count,
+          Gather(end - left, UpTo16(left), end + (width - row_bytes), UpTo16(count - at)));
   }
 }
 
@@ -172,8 +196,8 @@ Kernel ChooseVector(bool split, bool narrow) {
 }
 
 Kernel ChooseShift(bool split, bool narrow) {
-  if (split) return narrow ? ShiftKernel<uint32_t, true> : ShiftKernel<uint64_t, true>;
-  return narrow ? ShiftKernel<uint32_t, false> : ShiftKernel<uint64_t, false>;
+  if (split) return narrow ? ShiftSplitKernel<uint32_t> : ShiftSplitKernel<uint64_t>;
+  return narrow ? ShiftConcatKernel<uint32_t> : ShiftConcatKernel<uint64_t>;
 }
 
 const char* Launch(Kernel kernel, const Plan& plan, int64_t blocks, cudaStream_t stream) {
@@ -203,18 +227,22 @@ const char* Copy(const Layout& layout, const char* const* parts, const char* who
   plan.parts = layout.parts;
   plan.rows = layout.rows;
   plan.whole = const_cast<char*>(whole);
-  const int64_t tile = int64_t{kTile} * (shift ? 16 : 1);  // in units
+  const int64_t tile = shift ? kShiftTile : kTile;  // in units
   for (int i = 0; i < layout.parts; ++i) {
     plan.part[i] = const_cast<char*>(parts[i]);
     plan.units[i] = layout.row_bytes[i] / unit;
     plan.offset[i + 1] = layout.offset[i + 1] / unit;
-    plan.tiles[i + 1] = plan.tiles[i] + (plan.rows * plan.units[i] + tile - 1) / tile;
   }
   const int64_t width = plan.offset[plan.parts];
-  const int64_t blocks = (plan.rows * width + tile - 1) / tile;
+  int64_t blocks = (plan.rows * width + tile - 1) / tile;
   const bool narrow = width + tile < int64_t{1} << 31;
   if (vectors) return Launch(ChooseVector(split, narrow), plan, blocks, stream);
-  if (shift) return Launch(ChooseShift(split, narrow), plan, split ? plan.tiles[plan.parts] : blocks, stream);
+  if (shift && split) {
+    plan.block_rows = std::max<int64_t>(1, kSplitTile / width);
+    plan.chunks = std::max<int64_t>(1, width / kSplitTile);
+    blocks = (plan.rows + plan.block_rows - 1) / plan.block_rows * plan.chunks;
+  }
+  if (shift) return Launch(ChooseShift(split, narrow), plan, blocks, stream);
   if (unit == 8) return Launch(split ? UnitKernel<uint2, true> : UnitKernel<uint2, false>, plan, blocks, stream);
   if (unit == 4)
     return Launch(split ? UnitKernel<uint32_t, true> : UnitKernel<uint32_t, false>, plan, blocks, stream);

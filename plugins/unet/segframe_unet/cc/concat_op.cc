@@ -74,7 +74,7 @@ absl::Status SplitShape(InferenceContext* c) {
                            known->NumElements());
   for (int i = 0; i < c->num_outputs(); ++i) {
     ShapeHandle part;
-    const int64_t size = known ? known->flat<int64_t>()(i) : -1;
+    const int64_t size = known ? known->flat<int32_t>()(i) : -1;
     if (known && size < 0) return InvalidArgument("segframe split: expected sizes >= 0, got ", size);
     TF_RETURN_IF_ERROR(c->ReplaceDim(whole, axis, known ? c->MakeDim(size) : c->UnknownDim(), &part));
     c->set_output(i, part);
@@ -95,7 +95,7 @@ REGISTER_OP("SegframeConcat")
 
 REGISTER_OP("SegframeSplit")
     .Input("whole: T")
-    .Input("sizes: int64")
+    .Input("sizes: int32")  // as shapes are: on a GPU they stay in the host's memory
     .Output("parts: N * T")
     .Attr("N: int >= 2")
     .Attr("T: {float, double, half, bfloat16}")
@@ -211,7 +211,7 @@ class SplitOp : public tensorflow::OpKernel {
     std::vector<char*> parts;
     int64_t left = whole.dim_size(axis);
     for (int i = 0; i < context->num_outputs(); ++i) {
-      channels.push_back(sizes.flat<int64_t>()(i));
+      channels.push_back(sizes.flat<int32_t>()(i));
       OP_REQUIRES(context, channels.back() >= 0 && channels.back() <= left,
                   InvalidArgument("segframe split: expected sizes >= 0 whose sum is ", whole.dim_size(axis),
                                   " channels, got ", sizes.DebugString(kMaxParts)));

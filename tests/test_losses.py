@@ -1,5 +1,6 @@
 """The basic losses against their formulas in float64 NumPy."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -81,6 +82,13 @@ def test_cross_entropy_is_its_formula(mask, logits, class_weights, label_smoothi
     loss = build_cross_entropy(**FACTS, class_weights=class_weights, label_smoothing=label_smoothing)
     expected = cross_entropy_by_definition(mask, logits, class_weights or (1.0,) * CLASSES, label_smoothing)
     np.testing.assert_allclose(loss({"mask": mask}, logits), expected, rtol=1e-5)
+
+
+def test_cross_entropy_is_keras_where_all_pixels_are_valid(mask, logits):
+    smoothed = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1, reduction=None)
+    expected = tf.reduce_mean(smoothed(tf.one_hot(mask[:2], CLASSES), logits[:2]), axis=(1, 2))
+    loss = build_cross_entropy(**FACTS, label_smoothing=0.1)
+    np.testing.assert_allclose(loss({"mask": mask[:2]}, logits[:2]), expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("smooth", [1.0, 1e-3])

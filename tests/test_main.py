@@ -54,6 +54,8 @@ def refused(capsys, folder, words, *patterns):
         (["model=3"], r"expected what Hydra can compose, got Config group override must be"),
         (["optimizer.learning_rat=1e-3"], r"optimizer\.learning_rat: .*\n.*'learning_rate'\?"),
         (["train.epoch=3"], r"train\.epoch: .*got 'epoch'.*\n.*'epochs'\?"),
+        (["loss=sum"], r"loss\.terms: expected a value, got none"),
+        (["loss=sum", "loss.terms=[{name:dice}]"], r"loss\.terms\.0\.weight: expected a number, 0 or more"),
         (["loss.terms.dice.smoth=1"], r"loss\.terms\.dice\.smoth: .*\n.*'smooth'\?"),
         (["+train.epoch=3"], r"train\.epoch: expected one of the keys .*\n.*'epochs'\?"),
         (["+model.filter=3"], r"model\.filter: expected a key that model .* takes .*\n.*'filters'\?"),

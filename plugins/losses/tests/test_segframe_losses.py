@@ -1,5 +1,6 @@
 """Jaccard, Tversky and focal loss against their formulas in float64 NumPy, and against each other."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -106,6 +107,14 @@ def test_focal_is_its_formula(mask, logits, class_weights, gamma):
     loss = build_focal(**FACTS, gamma=gamma, class_weights=class_weights)
     expected = focal_by_definition(mask, logits, gamma, class_weights or (1.0,) * CLASSES)
     np.testing.assert_allclose(loss({"mask": mask}, logits), expected, rtol=1e-5)
+
+
+def test_focal_is_keras_where_all_pixels_are_valid_and_no_probability_is_clipped(mask, logits):
+    """Not where p is below Keras's epsilon of 1e-7: there Keras's gradient ends, and ours does not."""
+    mask, logits = mask[:2], logits[:2] / 3
+    focal = keras.losses.CategoricalFocalCrossentropy(alpha=1.0, gamma=2.0, from_logits=True, reduction=None)
+    expected = tf.reduce_mean(focal(tf.one_hot(mask, CLASSES), logits), axis=(1, 2))
+    np.testing.assert_allclose(build_focal(**FACTS)({"mask": mask}, logits), expected, rtol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -69,12 +69,15 @@ def test_class_ids_stay(augment, sample):
 def test_maps_of_the_target_follow_the_mask(augment, sample):
     if augment.warps:
         pytest.skip("warps: stored maps are not given to it")
-    maps = np.stack([sample[1], sample[1] + 10], axis=-1).astype(np.float32)
-    target = {"mask": tf.constant(sample[1]), "map": tf.constant(maps)}
+    maps = np.stack([sample[1], sample[1] + 10], axis=-1)
+    target = {"mask": tf.constant(sample[1])}
+    target |= {dtype: tf.constant(maps.astype(dtype)) for dtype in ("uint16", "float32")}
     for seed in range(8):
         _, moved = augment(tf.constant(sample[0]), target, tf.constant([seed, 7]))
-        np.testing.assert_array_equal(moved["map"][..., 0], moved["mask"])
-        np.testing.assert_array_equal(moved["map"][..., 1], moved["mask"] + 10)
+        for dtype in ("uint16", "float32"):
+            assert moved[dtype].dtype == dtype
+            np.testing.assert_array_equal(moved[dtype][..., 0], moved["mask"])
+            np.testing.assert_array_equal(moved[dtype][..., 1], moved["mask"] + 10)
     assert target.keys() == moved.keys()
 
 

@@ -98,3 +98,20 @@ def test_a_hook_that_returns_no_mapping_is_refused(plugins):
     plugins.register(plugin("bad", segframe_models=[build_net]), name="bad")
     with pytest.raises(SegframeError, match="plugin 'bad': expected {name: builder}"):
         catalog(plugins, "model")
+
+
+def test_a_fact_on_request_goes_to_the_builders_that_name_it(plugins):
+    def plain(*, num_classes, ignore_index, spacing):
+        return "plain"
+
+    def asking(*, num_classes, ignore_index, spacing, warped: bool = False):
+        return warped
+
+    plugins.register(plugin("more losses", segframe_losses={"plain": plain, "asking": asking}))
+    facts = {"num_classes": 2, "ignore_index": 255, "spacing": None, "warped": True}
+    assert build(plugins, "loss", {"name": "plain"}, **facts) == "plain"
+    assert build(plugins, "loss", {"name": "asking"}, **facts) is True
+    with pytest.raises(
+        SegframeError, match=r"loss\.warped: expected a key that loss 'asking' takes \(none\)"
+    ):
+        check(plugins, "loss", {"name": "asking", "warped": False})

@@ -57,6 +57,8 @@ def probe_values(
     probe(plugins, "optimizer", config["optimizer"], "optimizer", total_steps=steps)
     for label, section in config["augment"].items():
         probe(plugins, "augment", section, f"augment.{label}")
+    for label, section in config["metrics"].items():
+        probe(plugins, "metrics", section, f"metrics.{label}", **_metric_facts(dataset))
 
 
 def check_with_data(plugins: Plugins, config: Mapping[str, Any], opened: dict[str, Any]) -> None:
@@ -111,6 +113,7 @@ def put_together(
     from segframe.evaluator import Evaluator
     from segframe.experiment import Run
     from segframe.pipeline import Pipeline
+    from segframe.requested_metrics import RequestedMetrics
     from segframe.step import Steps
 
     train = config["train"]
@@ -148,6 +151,13 @@ def put_together(
         augmented=bool(augmentations),
         xla=xla,
     )
+    requested = RequestedMetrics(
+        {
+            label: build(plugins, "metrics", section, f"metrics.{label}", **_metric_facts(dataset))
+            for label, section in config["metrics"].items()
+        },
+        dataset.class_names,
+    )
     known = record.read("record.json")
     now = {"versions": provenance.versions(plugins), "xla": xla, "machine": provenance.machine()}
     _warn_of_changes(known, now)
@@ -156,6 +166,8 @@ def put_together(
         "parameters": int(model.count_params()),
         **now,
     }
+    if requested:
+        known["metric_contract"] = {**metrics.CONTRACT, "requested": requested.contract()}
     if maps:
         known["maps"] = {
             name: {"version": kept.version, "kept": kept.where()} for name, kept in maps.items()
@@ -170,7 +182,7 @@ def put_together(
         pipeline=pipeline,
         model=model,
         loss=loss,
-        metrics=Evaluator(steps, pipeline),
+        metrics=Evaluator(steps, pipeline, requested),
         optimizer=optimizer,
         tracker=told,
         interrupt=interrupt,
@@ -186,6 +198,10 @@ def _warn_of_changes(known: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     changes += differences({"gpus": now["machine"]["gpus"]}, {"gpus": known["machine"]["gpus"]})
     if changes:
         log.warning("This run began with other software or devices: %s.", "; ".join(changes))
+
+
+def _metric_facts(dataset: Dataset) -> dict[str, Any]:
+    return {"num_classes": dataset.num_classes, "ignore_index": IGNORED, "spacing": dataset.spacing}
 
 
 def _model_facts(dataset: Dataset) -> dict[str, Any]:

@@ -19,14 +19,19 @@ HOOKS = {
     "map": "segframe_maps",
     "optimizer": "segframe_optimizers",
     "augment": "segframe_augmentations",
+    "metrics": "segframe_metrics",
     "tracker": "segframe_trackers",
 }
+
+WORDS = {"augment": "an augmentation", "metrics": "a metric"}
+"""What one of a kind is called, where the kind itself is no noun."""
 
 FACTS = {
     "model": ("image_shape", "num_classes"),
     "loss": ("num_classes", "ignore_index", "spacing", "class_pixels", "warped"),
     "map": ("num_classes", "ignore_index", "spacing"),
     "optimizer": ("total_steps",),
+    "metrics": ("num_classes", "ignore_index", "spacing"),
 }
 """What the core hands to every builder of a kind, beside the config section."""
 
@@ -81,16 +86,16 @@ def check(plugins: pluggy.PluginManager, kind: str, section: Mapping[str, Any], 
     """
     where = where or kind
     params = dict(section)
-    builders = catalog(plugins, kind)
+    builders, one = catalog(plugins, kind), WORDS.get(kind, f"a {kind}")
     if "name" not in params:
         raise SegframeError(
-            f"{where}.name", expected=f"the name of a {kind}", got="none", remedy=nearest("", builders)
+            f"{where}.name", expected=f"the name of {one}", got="none", remedy=nearest("", builders)
         )
     name = params.pop("name")
     if name not in builders:
         raise SegframeError(
             f"{where}.name",
-            expected=f"the name of a {kind}",
+            expected=f"the name of {one}",
             got=repr(name),
             remedy=nearest(str(name), builders),
         )

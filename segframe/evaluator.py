@@ -9,6 +9,7 @@ import numpy as np
 
 from segframe.metrics import confusion, image_scores, split_scores
 from segframe.pipeline import Pipeline, target_of
+from segframe.requested_metrics import RequestedMetrics, split_means
 from segframe.step import Steps
 
 
@@ -16,23 +17,35 @@ class PartScores(NamedTuple):
     """What a model scores on one part."""
 
     scores: dict[str, float]
-    """"loss" and the keys of segframe.metrics.split_scores."""
+    """"loss", the keys of segframe.metrics.split_scores and, if asked for, the requested metrics'."""
     per_image: dict[str, np.ndarray]
-    """"loss" and the keys of segframe.metrics.image_scores: (images,) float64 each, nan where undefined."""
+    """"loss", the keys of segframe.metrics.image_scores and, if asked for, the requested metrics': (images,)
+    float64 each, nan where undefined."""
     counts: np.ndarray
     """(images, num_classes, num_classes) int64 confusion counts."""
 
 
 class Evaluator:
-    """`score("val")`, `predict("test", [0, 3])`, with the weights that the model has at that moment."""
+    """`score("val")`, `predict("test", [0, 3])`, with the weights that the model has at that moment.
 
-    def __init__(self, steps: Steps, pipeline: Pipeline):
+    Args:
+        requested: the metrics of the config, if there are any.
+    """
+
+    def __init__(self, steps: Steps, pipeline: Pipeline, requested: RequestedMetrics | None = None):
         self.steps, self.pipeline = steps, pipeline
         self.class_names = tuple(pipeline.dataset.class_names)
+        self.requested = requested or None
 
-    def score(self, part: str) -> PartScores:
-        """One pass over a part."""
+    def score(self, part: str, *, requested: bool = False) -> PartScores:
+        """One pass over a part.
+
+        Args:
+            requested: with the requested metrics, which may take longer than all the rest.
+        """
         losses, counts = [], []
+        asked = self.requested if requested else None
+        more: list[dict[str, float]] = []
         for batch in self.pipeline.evaluate(part):
             loss, prediction = self.steps.evaluate(batch["image"], target_of(batch))
             losses.append(loss.numpy())
@@ -41,11 +54,23 @@ class Evaluator:
                 confusion(mask, ids, len(self.class_names))
                 for mask, ids in zip(masks, prediction.numpy(), strict=True)
             ]
+            if asked:
+                more += [
+                    asked.image_scores(mask[:height, :width].astype(np.uint8), ids[:height, :width])
+                    for mask, ids, (height, width) in zip(
+                        masks, prediction.numpy(), batch["size"].numpy(), strict=True
+                    )
+                ]
         counted = np.stack(counts)
         loss_of = np.concatenate(losses).astype(np.float64)
+        asked_of = {key: np.array([image[key] for image in more]) for key in (more[0] if more else ())}
         return PartScores(
-            {"loss": float(loss_of.mean()), **split_scores(counted, self.class_names)},
-            {"loss": loss_of, **image_scores(counted, self.class_names)},
+            {
+                "loss": float(loss_of.mean()),
+                **split_scores(counted, self.class_names),
+                **split_means(asked_of),
+            },
+            {"loss": loss_of, **image_scores(counted, self.class_names), **asked_of},
             counted,
         )
 

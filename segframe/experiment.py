@@ -69,7 +69,8 @@ class RunResult:
     test_at: dict[str, dict[str, float | None]] = field(default_factory=dict)
     """Test scores of train.score_test_at, by epoch."""
     per_image: dict[str, dict[str, list[Any]]] = field(default_factory=dict)
-    """By part: "id", "loss" and the keys of segframe.metrics.image_scores, one entry per image."""
+    """By part: "id", "loss" and the keys of segframe.metrics.image_scores and of the requested metrics,
+    one entry per image."""
     out_dir: str = ""
 
 
@@ -82,15 +83,16 @@ def check_config(plugins: Plugins, config: Mapping[str, Any]) -> None:
     check_settings(config)
     for kind in ("dataset", "model", "loss", "optimizer", "tracker"):
         check(plugins, kind, config[kind])
-    for label, section in config["augment"].items():
-        if not isinstance(section, Mapping):
-            raise SegframeError(
-                f"augment.{label}",
-                expected="a section with a name",
-                got=repr(section),
-                remedy="See conf/augment/flips.yaml.",
-            )
-        check(plugins, "augment", section, f"augment.{label}")
+    for kind, example in (("augment", "flips"), ("metrics", "surface")):
+        for label, section in config[kind].items():
+            if not isinstance(section, Mapping):
+                raise SegframeError(
+                    f"{kind}.{label}",
+                    expected="a section with a name",
+                    got=repr(section),
+                    remedy=f"See conf/{kind}/{example}.yaml.",
+                )
+            check(plugins, kind, section, f"{kind}.{label}")
 
 
 def run_experiment(

@@ -105,6 +105,30 @@ def segframe_augmentations() -> Mapping[str, Callable[..., Any]]:
 
 
 @hookspec
+def segframe_metrics() -> Mapping[str, Callable[..., Any]]:
+    """Metrics beside pixel accuracy, IoU and Dice, for each entry of `metrics`.
+
+    Called as build(num_classes=int, ignore_index=int, spacing=(row, column) in mm or None, **section). The
+    metric is called for each image, in its own size, as metric(mask, prediction) -> {name: score}: mask
+    (height, width) uint8 class ids with ignore_index where nothing is known, prediction (height, width)
+    uint8 class ids, both NumPy arrays that it does not write to. A score is a float or, for each class,
+    (num_classes,) floats; of the latter the core makes NAME/CLASS, and NAME as the mean over the foreground.
+
+    A score is finite, or nan where it is undefined, and then left out of every mean. A class that is in
+    neither mask nor prediction is undefined. One that is in one of the two has the worst score there can be
+    for that image (a distance: the image's diagonal, not infinity and not nan): what was not found must
+    not vanish from the mean. Ignored pixels count nowhere.
+
+    Its attributes: `larger_is_better`, {name: bool}, has the names of all its scores; `contract`, a dict
+    for JSON, says what they mean and is stored with the result, {name: unit} in it as "units".
+
+    Requested metrics are computed once the training is over, of the chosen weights, for val and for test
+    (val/NAME, test/NAME); not after each epoch, as they may take longer than the epoch. They are part of
+    the config, so a run that is asked for another metric is another run.
+    """
+
+
+@hookspec
 def segframe_trackers() -> Mapping[str, Callable[..., Tracker]]:
     """Trackers, for `tracker.name`. Called as build(**section) -> segframe.tracker.Tracker."""
 

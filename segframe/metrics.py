@@ -16,6 +16,7 @@ mean. Absent from one of the two gives 0. Two ways to one number for a split:
 
 Foreground is every class but "background" (segframe.dataset.foreground). An image's `dice` or `iou` is the
 mean over its defined foreground classes; `val/dice`, the objective, is the mean of that over images.
+What a config asks for besides is in segframe.requested_metrics.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ def image_scores(counts: np.ndarray, class_names: Sequence[str]) -> dict[str, np
     scores = {"pixel_accuracy": pixel_accuracy(counts)}
     by_class = class_scores(counts)
     for metric, values in by_class.items():
-        scores[metric] = _mean(values[:, chosen], axis=1)
+        scores[metric] = mean_defined(values[:, chosen], axis=1)
     for metric, values in by_class.items():
         scores |= {f"{metric}/{name}": values[:, c] for c, name in enumerate(class_names)}
     return scores
@@ -89,7 +90,7 @@ def split_scores(counts: np.ndarray, class_names: Sequence[str]) -> dict[str, fl
 
     Keys: pixel_accuracy, iou, dice, iou/CLASS, dice/CLASS, each also with _pooled behind the metric's name.
     """
-    scores = {key: float(_mean(values)) for key, values in image_scores(counts, class_names).items()}
+    scores = {key: float(mean_defined(values)) for key, values in image_scores(counts, class_names).items()}
     pooled = image_scores(counts.sum(0, keepdims=True), class_names)
     for key, values in pooled.items():
         metric, _, name = key.partition("/")
@@ -101,7 +102,8 @@ def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     return np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=np.asarray(whole) > 0)
 
 
-def _mean(values: np.ndarray, axis: int | None = None) -> np.ndarray:
+def mean_defined(values: np.ndarray, axis: int | None = None) -> np.ndarray:
+    """The mean of what is not nan; nan where everything is."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # all undefined: the mean is undefined too
         return np.nanmean(values, axis=axis)

@@ -74,7 +74,7 @@ OWN: dict[str, Any] = {
     "train": Train,
     "device": Device,
 }
-SECTIONS = ("dataset", "model", "loss", "optimizer", "augment", "tracker")
+SECTIONS = ("dataset", "model", "loss", "optimizer", "augment", "metrics", "tracker")
 """The sections that plugins take."""
 
 

@@ -4,38 +4,34 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segframe.catalog import build
 from segframe.manager import Plugins
+from segframe.record import Record
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from segframe.experiment import RunResult
+
+HEADINGS = {"dice": "Dice", "iou": "IoU", "dice_pooled": "Dice pooled", "iou_pooled": "IoU pooled"}
 
 
 def summarise(plugins: Plugins, config: Mapping[str, Any], result: RunResult) -> None:
     """Print it to stdout."""
     from rich.console import Console
-    from rich.table import Table
 
     console = Console(highlight=False, soft_wrap=True)
     part = "test" if "test/dice" in result.scores else "val" if "val/dice" in result.scores else None
     if part is not None:
         images = len(result.per_image[part]["id"])
-        table = Table(
-            title=f"{part}: {images} images, weights of epoch {result.epoch} (chosen by {result.chosen_by})"
-        )
-        table.add_column("")
-        for heading in ("Dice", "IoU", "Dice pooled", "IoU pooled"):
-            table.add_column(heading, justify="right")
-        names = [
-            key.removeprefix(f"{part}/dice/") for key in result.scores if key.startswith(f"{part}/dice/")
-        ]
-        for name in names:
-            table.add_row(name, *(_number(result.scores[key]) for key in _keys(part, f"/{name}")))
-        table.add_section()
-        table.add_row("foreground mean", *(_number(result.scores[key]) for key in _keys(part, "")))
-        console.print(table)
+        title = f"{part}: {images} images, weights of epoch {result.epoch} (chosen by {result.chosen_by})"
+        console.print(_table(result, part, HEADINGS, title))
+        requested = _requested(result, part)
+        if requested:
+            console.print(_table(result, part, requested))
         accuracy = result.scores[f"{part}/pixel_accuracy"]
         console.print(f"pixel accuracy {_number(accuracy)}; objective val/dice {_number(result.objective)}")
     for epoch, scores in result.test_at.items():
@@ -47,8 +43,38 @@ def summarise(plugins: Plugins, config: Mapping[str, Any], result: RunResult) ->
         console.print(f"compare: {where}", markup=False)
 
 
-def _keys(part: str, suffix: str) -> list[str]:
-    return [f"{part}/{metric}{suffix}" for metric in ("dice", "iou", "dice_pooled", "iou_pooled")]
+def _table(result: RunResult, part: str, headings: Mapping[str, str], title: str | None = None) -> Table:
+    """Scores of each class, then of the foreground; `headings` is {name of a score: its column's heading}."""
+    from rich.table import Table
+
+    table = Table(title=title)
+    table.add_column("")
+    for heading in headings.values():
+        table.add_column(heading, justify="right")
+
+    def cells(suffix: str) -> list[str]:
+        keys = [f"{part}/{name}{suffix}" for name in headings]
+        return [_number(result.scores[key]) if key in result.scores else "" for key in keys]
+
+    for key in result.scores:
+        if key.startswith(f"{part}/dice/"):
+            name = key.removeprefix(f"{part}/dice/")
+            table.add_row(name, *cells(f"/{name}"))
+    table.add_section()
+    table.add_row("foreground mean", *cells(""))
+    return table
+
+
+def _requested(result: RunResult, part: str) -> dict[str, str]:
+    """{name: heading with unit} of the requested metrics' scores."""
+    contract = (Record(Path(result.out_dir)).read("record.json") or {}).get("metric_contract", {})
+    headings = {}
+    for metric in contract.get("requested", {}).values():
+        for name in metric["larger_is_better"]:
+            unit = metric.get("units", {}).get(name)
+            if f"{part}/{name}" in result.scores:  # a plugin that trains in its own way may leave them out
+                headings[name] = f"{name} ({unit})" if unit else name
+    return headings
 
 
 def _number(value: float | None) -> str:

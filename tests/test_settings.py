@@ -19,7 +19,7 @@ def config():
         for name in ("split", "train", "device")
     }
     plugged = {name: {"name": "x"} for name in ("dataset", "model", "loss", "optimizer", "tracker")}
-    return {"seed": 0, "runs_dir": "runs", "run_dir": None, "augment": {}, **own, **plugged}
+    return {"seed": 0, "runs_dir": "runs", "run_dir": None, "augment": {}, "metrics": {}, **own, **plugged}
 
 
 def test_the_defaults_are_valid(config):

@@ -153,7 +153,7 @@ class Loop:
         per_image: dict[str, dict[str, list[Any]]] = {}
         for part in ("val", "test"):
             if part in run.pipeline.parts:
-                found = run.metrics.score(part)
+                found = run.metrics.score(part, requested=True)
                 scores |= {f"{part}/{key}": _defined(value) for key, value in found.scores.items()}
                 per_image[part] = {
                     "id": list(run.pipeline.parts[part].ids),

@@ -17,6 +17,7 @@ from segframe_losses.overlap_builders import (
     build_lovasz_softmax,
     build_tversky,
 )
+from segframe_losses.surface_builder import segframe_metrics as segframe_metrics  # a hook of this plugin
 
 
 @hookimpl

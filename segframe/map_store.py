@@ -129,6 +129,8 @@ class KeptMaps:
                     log.info("Another process is making the maps %s: waiting for it.", self.name)
                 told = True
                 self.on_map()
+            except NotImplementedError:  # a file system without locks: work may be done twice, never spoilt
+                break
         try:
             there = self._open(check, tell=True)
             if there is None:

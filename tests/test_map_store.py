@@ -211,6 +211,16 @@ def test_two_processes_at_once_make_each_map_once():
     assert sorted(made for made, _, _ in told) == [0, 10]
 
 
+def test_a_file_system_without_locks_is_enough(monkeypatch):
+    def refuse(self, timeout):
+        raise NotImplementedError("this file system does not appear to support flock")
+
+    monkeypatch.setattr("filelock.FileLock.acquire", refuse)
+    data = Masks(masks())
+    kept = KeptMaps("counts", Maker(), data)
+    assert kept.where() != "in memory" and right(kept, data) and kept.maker.made == 6
+
+
 def test_a_kill_in_the_middle_leaves_nothing_that_is_read(cache):
     process = child(0.2)
     process.stdin.write("\n")

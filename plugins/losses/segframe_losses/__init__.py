@@ -8,6 +8,7 @@ from segframe_losses.border_builders import (
     build_boundary,
     build_hausdorff_dt,
 )
+from segframe_losses.distance_aware_builder import build_distance_aware
 from segframe_losses.focal_builder import build_focal
 from segframe_losses.map_builders import segframe_maps as segframe_maps  # a hook of this plugin
 from segframe_losses.overlap_builders import (
@@ -25,6 +26,7 @@ def segframe_losses():
     return {
         "border_weighted_cross_entropy": build_border_weighted_cross_entropy,
         "boundary": build_boundary,
+        "distance_aware": build_distance_aware,
         "focal": build_focal,
         "focal_tversky": build_focal_tversky,
         "generalised_dice": build_generalised_dice,

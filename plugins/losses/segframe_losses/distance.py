@@ -1,8 +1,8 @@
 """Exact squared Euclidean distances of one mask, by SciPy's feature transform.
 
 SciPy says where the nearest pixel is; the distance to it is then computed here, in integers where a pixel
-is a unit. Faster libraries are about three times as fast (benchmarks/distance_maps.py), and a map is made
-once: SciPy is there anyway, is exact, and lets other threads run meanwhile.
+is a unit. Others take a half to a third of the time (benchmarks/distance_maps.py), but a map is made once:
+SciPy is there anyway, is exact, and lets other threads run meanwhile.
 """
 
 from __future__ import annotations

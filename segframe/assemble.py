@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from segframe import metrics, provenance
 from segframe.catalog import build
 from segframe.class_weights import count_class_pixels
+from segframe.custom_ops import custom_ops
 from segframe.dataset import IGNORED, Dataset
 from segframe.errors import SegframeError
 from segframe.identity import differences
@@ -121,7 +122,8 @@ def put_together(
         label: build(plugins, "augment", section, f"augment.{label}")
         for label, section in config["augment"].items()
     }
-    model = build(plugins, "model", config["model"], **_model_facts(dataset))
+    with custom_ops(allowed=not xla):  # so that layers fetch theirs now, before batches are read
+        model = build(plugins, "model", config["model"], **_model_facts(dataset))
     loss_facts = _loss_facts(dataset, chosen["train"]) | {"warped": bool(warping(augmentations))}
     loss = build(plugins, "loss", config["loss"], **loss_facts)
     maps = maps_of(plugins, loss, config["loss"]["name"], dataset, augmentations, interrupt.leave)
@@ -169,9 +171,7 @@ def put_together(
     if requested:
         known["metric_contract"] = {**metrics.CONTRACT, "requested": requested.contract()}
     if maps:
-        known["maps"] = {
-            name: {"version": kept.version, "kept": kept.where()} for name, kept in maps.items()
-        }
+        known["maps"] = {name: {"version": kept.version, "kept": kept.where()} for name, kept in maps.items()}
     record.write("record.json", known)
     told.facts(known)
     return Run(

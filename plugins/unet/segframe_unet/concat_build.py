@@ -76,6 +76,12 @@ def operations() -> Any:
     return tf.load_op_library(str(found.library()))
 
 
+def preload() -> None:
+    """Have the op at hand, if there is one."""
+    if not build().problem:
+        operations()
+
+
 def make(*, again: bool) -> Build:
     """Find the op in the cache, or build it there; `again` builds it in any case."""
     from filelock import FileLock

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import keras
 
+from segframe import custom_ops_allowed
 from segframe_unet.concat import concat
+from segframe_unet.concat_build import preload
 
 
 @keras.saving.register_keras_serializable(package="segframe_unet")
@@ -21,6 +23,11 @@ class Concat(keras.layers.Layer):
         super().__init__(**kwargs)
         self.data_format = keras.config.image_data_format() if data_format is None else data_format
         self.axis = {"channels_last": 3, "channels_first": 1}[self.data_format]
+
+    def build(self, input_shapes):
+        if custom_ops_allowed():
+            # Compiled and loaded while nothing else runs: not in the midst of a trace, with batches under way.
+            preload()
 
     def call(self, parts):
         return concat(parts, data_format="NHWC" if self.axis == 3 else "NCHW")

@@ -163,7 +163,7 @@ def decoder_steps(shape, channels, filters: int, dtype: str, calls: int):
 
 
 def peak_mb(way: str, index: int, dtype: str) -> float:
-    """Growth of the peak memory by a step: on a CPU of a process of its own, on a GPU as the allocator tells."""
+    """Growth of the peak memory by a step: on a CPU of a process of its own, on a GPU of the allocator."""
     shape, channels, filters = DECODER[index]
     if GPU:
         step = decoder_steps(shape, channels, filters, dtype, 1)[way]

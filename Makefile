@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 LOCK := $(if $(filter gpu,$(TF)),requirements-gpu.lock,requirements.lock)
 UV_VERSION := 0.13.9
 
-.PHONY: demo install test test-core test-slow check lock clean
+.PHONY: demo install test test-core parity test-slow check lock clean
 
 demo: install
 	$(BIN)/python -m segframe
@@ -20,6 +20,11 @@ test: $(VENV)/.test-installed
 # The core by itself, without the bundled plugins.
 test-core: $(VENV)/.test-installed
 	SEGFRAME_BLOCK=unet,uresnet,losses $(BIN)/python -m pytest -n 2 tests -m "not slow and not bundled" -k "not browser"
+
+# The transposed convolution beside PyTorch's, which is installed for it (its CPU build is enough).
+parity: $(VENV)/.test-installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	$(BIN)/python -m pytest -n 2 plugins/unet/tests/test_transposed_conv_parity.py
 
 test-slow: $(VENV)/.test-installed
 	$(BIN)/python -m pytest -m slow

@@ -26,7 +26,7 @@ class Concat(keras.layers.Layer):
 
     def build(self, input_shapes):
         if custom_ops_allowed():
-            # Compiled and loaded while nothing else runs: not in the midst of a trace, with batches under way.
+            # Compiled and loaded before there are batches under way, not in the midst of a trace.
             preload()
 
     def call(self, parts):

@@ -95,11 +95,33 @@ class DistanceAware:
         if self.num_classes == 2:
             difference = logits[..., 1:] - logits[..., :1]
             return difference if self.first else tf.concat([-difference, difference], axis=-1)
-        others = [
-            tf.reduce_logsumexp(tf.concat([logits[..., :c], logits[..., c + 1 :]], axis=-1), -1, True)
-            for c in range(self.first, self.num_classes)
-        ]
-        return logits[..., self.first :] - tf.concat(others, axis=-1)
+        return tf.stack(odds_of_softmax(tf.unstack(logits, axis=-1))[self.first :], axis=-1)
+
+
+def odds_of_softmax(logits: list[tf.Tensor]) -> list[tf.Tensor]:
+    """Log odds of each class, z_c - logsumexp of the others, from the classes' logits, all of one shape.
+
+    The others are those before and those behind, each summed once for all classes. Class by class, as the
+    classes are few: on a CPU a reduction along so short an axis takes several times longer.
+    """
+    before, behind = [logits[0]], [logits[-1]]  # logsumexp of 0..c and of c.., c growing and falling
+    for c in range(1, len(logits) - 1):
+        before.append(log_add_exp(before[-1], logits[c]))
+        behind.append(log_add_exp(behind[-1], logits[-1 - c]))
+    behind.reverse()
+    between = [log_add_exp(a, b) for a, b in zip(before, behind[1:], strict=False)]
+    return [z - others for z, others in zip(logits, [behind[0], *between, before[-1]], strict=True)]
+
+
+@tf.custom_gradient
+def log_add_exp(a: tf.Tensor, b: tf.Tensor):
+    """log(exp(a) + exp(b)). The gradient of what is written here would be wrong where they are equal."""
+    difference = a - b
+    result = tf.maximum(a, b) + tf.nn.softplus(-tf.abs(difference))
+    return result, lambda upstream: (
+        upstream * tf.sigmoid(difference),
+        upstream * tf.sigmoid(-difference),
+    )
 
 
 def power(base: tf.Tensor, exponent: float) -> tf.Tensor:

@@ -116,8 +116,12 @@ class MapFile:
         self._file.close()
 
     def _values(self, name: str) -> np.ndarray:
+        from h5py._objects import phil
+
         dataset = self._file[f"maps/{name}"]
-        skipped, chunk = dataset.id.read_direct_chunk((0, 0, 0))
+        # h5py 3.14 forgets its lock in this one call, and HDF5 in two threads at once corrupts memory.
+        with phil:
+            skipped, chunk = dataset.id.read_direct_chunk((0, 0, 0))
         if skipped:  # a filter that would have made it larger
             return dataset[()]
         # Unpacked here, as HDF5 would do it one thread at a time.

@@ -245,3 +245,35 @@ def test_a_full_disk_costs_the_file_and_not_the_run(cache, size):
     made, wholly, where = json.loads(child(0, size).communicate("\n")[0])
     assert wholly and where == "in memory"
     assert not list((cache / "maps").glob("*.h5"))
+
+
+def test_maps_are_read_beside_other_files(tmp_path):
+    """Two threads in HDF5 at once end the process, so it is one of its own; unguarded it ends in a second."""
+    words = f"""
+import threading, time
+import h5py, numpy as np
+from pathlib import Path
+from segframe import map_file
+values = np.arange(64 * 64 * 2, dtype=np.uint16).reshape(64, 64, 2)
+path, other = Path({str(tmp_path / "maps.h5")!r}), {str(tmp_path / "other.h5")!r}
+names = [f"{{number:064x}}" for number in range(20)]
+map_file.write(path, [(name, values) for name in names], key="key", about={{}})
+with h5py.File(other, "w") as file:
+    for name in names:
+        file.create_dataset(name, data=values, compression="gzip")
+maps, file, end = map_file.MapFile(path), h5py.File(other, "r"), time.monotonic() + 4
+
+def until_the_end(read):
+    while time.monotonic() < end:
+        for name in names:
+            assert (read(name) == values).all()
+
+reads = [maps.read, lambda name: file[name][()]] * 2
+threads = [threading.Thread(target=until_the_end, args=(read,)) for read in reads]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+"""
+    done = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True)
+    assert done.returncode == 0 and not done.stderr, done.stderr

@@ -51,11 +51,11 @@ def graph(function, calls: int):
 
     @tf.function
     def chain():
-        results = [[]]
+        results: list[tf.Tensor] = []
         for _ in range(calls):
-            with tf.control_dependencies(results[-1]):
-                results.append(tf.nest.flatten(function()))
-        return results[1:]
+            with tf.control_dependencies(results):
+                results = tf.nest.flatten(function())
+        return results
 
     return chain
 
@@ -200,6 +200,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.peak:
         return own_peak(*options.peak)
+    for gpu in tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.set_memory_growth(gpu, True)
     # Grappler would leave one of several equal calls.
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     threads = len(os.sched_getaffinity(0))

@@ -142,6 +142,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=25)
     arguments = parser.parse_args()
     load_before = os.getloadavg()[0]
+    for gpu in tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.set_memory_growth(gpu, True)  # PyTorch needs some of it
     try:
         import torch
 

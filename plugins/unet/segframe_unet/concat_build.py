@@ -25,6 +25,8 @@ from segframe_unet.compiler import CompilerError, compile_op, toolchain
 
 log = logging.getLogger("segframe.unet")
 TRIAL_TIMEOUT_S = 300
+NO_MEMORY = 75
+"""The trial's exit code when memory ran out."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,8 @@ def _make(folder: Path, tools) -> Build:
             facts["without_cuda"] = compile_op(temporary, tools) or ""
             facts["ratios"] = _try(temporary, cuda=not facts["without_cuda"])
             facts["sha256"] = _sha256(temporary / "concat.so")
+        except NoMemory as error:
+            return Build(problem=str(error))  # not kept: the next process tries again
         except CompilerError as error:
             facts["problem"] = str(error)
         (temporary / "facts.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
@@ -138,6 +142,10 @@ def _make(folder: Path, tools) -> Build:
         return Build(**facts, folder=folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+class NoMemory(Exception):
+    """Another program has it."""
 
 
 def _try(folder: Path, *, cuda: bool) -> dict[str, Any]:
@@ -152,6 +160,8 @@ def _try(folder: Path, *, cuda: bool) -> dict[str, Any]:
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         raise CompilerError(f"its trial took longer than {TRIAL_TIMEOUT_S} s") from None
+    if process.returncode == NO_MEMORY:
+        raise NoMemory("its trial found too little memory free on the GPU")
     if process.returncode:
         with (folder / "build.log").open("a", encoding="utf-8") as log_file:
             print("$", *command, file=log_file)

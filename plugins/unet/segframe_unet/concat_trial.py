@@ -19,6 +19,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from segframe_unet.concat_build import NO_MEMORY
+
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 # A decoder's case: (batch, height, width, channels of each of two parts). 0.5, 8 and 67 MB in float32.
 SHAPES = ((4, 16, 16, 64), (4, 128, 128, 16), (2, 256, 256, 64))
@@ -101,10 +103,10 @@ def one_after_another(function, calls: int):
 
     @tf.function
     def graph():
-        results = [[]]
+        results: list[tf.Tensor] = []
         for _ in range(calls):
-            with tf.control_dependencies(results[-1]):
-                results.append(tf.nest.flatten(function()))
+            with tf.control_dependencies(results):
+                results = tf.nest.flatten(function())
         return results
 
     return graph
@@ -131,4 +133,8 @@ def ratio(ours, theirs, rounds: int = 15) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:3]))
+    try:
+        sys.exit(main(*sys.argv[1:3]))
+    except tf.errors.ResourceExhaustedError as error:
+        print(error)
+        sys.exit(NO_MEMORY)

@@ -17,9 +17,9 @@ demo: install
 test: $(VENV)/.test-installed
 	$(BIN)/python -m pytest -n 2 -m "not slow"
 
-# The core by itself, without the bundled plugins.
+# The core by itself, without the bundled plugins. MORE: further words for pytest.
 test-core: $(VENV)/.test-installed
-	SEGFRAME_BLOCK=unet,uresnet,losses $(BIN)/python -m pytest -n 2 tests -m "not slow and not bundled" -k "not browser"
+	SEGFRAME_BLOCK=unet,uresnet,losses $(BIN)/python -m pytest -n 2 tests -m "not slow and not bundled" -k "not browser" $(MORE)
 
 # The transposed convolution beside PyTorch's, which is installed for it (its CPU build is enough).
 parity: $(VENV)/.test-installed

@@ -52,7 +52,7 @@ def build_unet(
         norm_epsilon: what a batch normalisation adds to the variance. At batch 1 a channel that is nearly
             flat in one image is divided by sqrt(norm_epsilon): 1e-5 gave spikes of the loss.
         skip: "concat" joins the way up and the skip (segframe_unet.concat); "split" convolves each by itself
-            and adds: the same weights and, to rounding, results, with about half of the memory for it.
+            and adds: the same weights and, to rounding, results, with less memory where maps are large.
 
     Returns:
         keras.Model: (batch, height, width, channels) float32 -> logits (batch, height, width, num_classes or

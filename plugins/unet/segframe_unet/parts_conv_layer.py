@@ -13,8 +13,8 @@ class PartsConv2D(keras.layers.Conv2D):
 
     One kernel holds W whole, so the weights are those of Conv2D on the concatenation, as is the result to
     rounding. With one part it is Conv2D. On a CPU a step at the two largest of a decoder's maps grows
-    the memory by 0.5 to 0.65 of the concatenation's and takes 0.9 to 1.0 of its time; at the smallest it saves
-    nothing and takes 1.2 (benchmarks/concat.py --split, results/concat_split_cpu.json).
+    the memory by 0.5 to 0.65 of the concatenation's and takes 0.9 to 1.0 of its time; at the smallest it
+    saves nothing and takes 1.2 (benchmarks/concat.py --split, results/concat_split_cpu.json).
 
     Arguments are Conv2D's; channels last, one group. It is called with a list of (batch, height, width,
     channels), equal but for their channels.

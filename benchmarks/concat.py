@@ -17,21 +17,20 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from timing import GPU, by_turns, over, share_gpus, write
 
-from segframe import __version__
 from segframe_unet import concat_build
 from segframe_unet.concat import concat
+from segframe_unet.concat_trial import one_after_another
 
 # (batch, height, width), channels of the parts
 SHAPES = [
@@ -43,43 +42,6 @@ SHAPES = [
 UNEVEN = [((4, 256, 256), (17, 16)), ((16, 128, 128), (63, 32))]
 DECODER = [((4, 128, 128), (16, 16), 16), ((4, 64, 64), (32, 32), 32), ((4, 32, 32), (64, 64), 64),
            ((4, 16, 16), (128, 128), 128), ((1, 256, 256), (64, 64), 64)]  # fmt: skip
-GPU = bool(tf.config.list_physical_devices("GPU"))
-
-
-def graph(function, calls: int):
-    """That many calls, one after another."""
-
-    @tf.function
-    def chain():
-        results: list[tf.Tensor] = []
-        for _ in range(calls):
-            with tf.control_dependencies(results):
-                results = tf.nest.flatten(function())
-        return results
-
-    return chain
-
-
-def times_in_turn(functions: dict, rounds: int) -> dict[str, list[float]]:
-    """Seconds of each function in each round; two rounds before do not count."""
-    times: dict[str, list[float]] = {name: [] for name in functions}
-    for _ in range(rounds + 2):
-        for name, function in functions.items():
-            tf.test.experimental.sync_devices()
-            start = time.perf_counter()
-            function()
-            tf.test.experimental.sync_devices()
-            times[name].append(time.perf_counter() - start)
-    return {name: each[2:] for name, each in times.items()}
-
-
-def quartiles(values: list[float]) -> list[float]:
-    """[lower quartile, median, upper quartile]"""
-    return [round(value, 3) for value in statistics.quantiles(values, n=4)]
-
-
-def over(times: dict[str, list[float]], one: str, other: str) -> list[float]:
-    return quartiles([a / b for a, b in zip(times[one], times[other], strict=True)])
 
 
 def copier(whole: np.ndarray, pool: ThreadPoolExecutor, threads: int):
@@ -114,19 +76,19 @@ def one_case(shape, channels, dtype: str, rounds: int, pool: ThreadPoolExecutor)
         ((0, 0, 0, int(begin)), (*shape, number)) for begin, number in zip(begins, channels, strict=True)
     ]
     functions = {
-        "forward compiled": graph(lambda: ours(parts), calls),
-        "forward tensorflow": graph(lambda: theirs(parts), calls),
-        "gradient compiled": graph(lambda: split(whole, sizes, N=len(channels)), calls),
-        "gradient tensorflow": graph(lambda: [tf.slice(whole, *each) for each in slices], calls),
-        "both compiled": graph(lambda: both(ours), calls),
-        "both tensorflow": graph(lambda: both(theirs), calls),
+        "forward compiled": one_after_another(lambda: ours(parts), calls),
+        "forward tensorflow": one_after_another(lambda: theirs(parts), calls),
+        "gradient compiled": one_after_another(lambda: split(whole, sizes, N=len(channels)), calls),
+        "gradient tensorflow": one_after_another(lambda: [tf.slice(whole, *each) for each in slices], calls),
+        "both compiled": one_after_another(lambda: both(ours), calls),
+        "both tensorflow": one_after_another(lambda: both(theirs), calls),
     }
     if GPU:
-        functions["ceiling"] = graph(lambda: tf.raw_ops.DeepCopy(x=whole), calls)
+        functions["ceiling"] = one_after_another(lambda: tf.raw_ops.DeepCopy(x=whole), calls)
     else:
         copy = copier(whole.numpy().view(np.uint8), pool, pool._max_workers)
         functions["ceiling"] = lambda: [copy() for _ in range(calls)]
-    times = times_in_turn(functions, rounds)
+    times = by_turns(functions, rounds)
     row = {"shape": list(shape), "channels": list(channels), "dtype": dtype, "MB": round(size / 1e6, 1)}
     for name in ("forward", "gradient", "both"):
         row[f"{name} / tensorflow"] = over(times, f"{name} compiled", f"{name} tensorflow")
@@ -159,7 +121,7 @@ def decoder_steps(shape, channels, filters: int, dtype: str, calls: int):
             out = tf.nn.relu(way())
         return out, *tape.gradient(out, [a, b, kernel], output_gradients=upstream)
 
-    return {name: graph(partial(step, way), calls) for name, way in ways.items()}
+    return {name: one_after_another(partial(step, way), calls) for name, way in ways.items()}
 
 
 def peak_mb(way: str, index: int, dtype: str) -> float:
@@ -200,8 +162,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.peak:
         return own_peak(*options.peak)
-    for gpu in tf.config.list_physical_devices("GPU"):
-        tf.config.experimental.set_memory_growth(gpu, True)
+    share_gpus()
     # Grappler would leave one of several equal calls.
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     threads = len(os.sched_getaffinity(0))
@@ -211,7 +172,7 @@ def main() -> None:
             for index, (shape, channels, filters) in enumerate(DECODER[: 1 if options.quick else None]):
                 for dtype in ("float32", "bfloat16")[: 2 if GPU else 1]:
                     steps = decoder_steps(shape, channels, filters, dtype, 20 if GPU else 1)
-                    times = times_in_turn(steps, options.rounds)
+                    times = by_turns(steps, options.rounds)
                     row = {
                         "shape": list(shape),
                         "channels": list(channels),
@@ -231,23 +192,7 @@ def main() -> None:
             ]:
                 rows.append(one_case(shape, channels, dtype, options.rounds, pool))
                 print(json.dumps(rows[-1]), flush=True)
-    device = f"CPU, {threads} threads"
-    if GPU:
-        gpu = tf.config.list_physical_devices("GPU")[0]
-        device = tf.config.experimental.get_device_details(gpu)["device_name"]
-    report = {
-        "command": " ".join(["python", "benchmarks/concat.py", *sys.argv[1:]]),
-        "device": device,
-        "versions": {
-            "segframe": __version__,
-            "tensorflow": tf.__version__,
-            "python": platform.python_version(),
-        },
-        "what": "quartiles of the ratio over the rounds: lower, median, upper",
-        "rows": rows,
-    }
-    if options.out:
-        options.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    write(options.out, rows)
 
 
 if __name__ == "__main__":

@@ -25,17 +25,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from segframe.console import set_up_console
+import keras
+import numpy as np
+import tensorflow as tf
+from timing import over, share_gpus
 
-set_up_console()  # before TensorFlow is imported, whose chatter it stops
-
-import keras  # noqa: E402
-import numpy as np  # noqa: E402
-import tensorflow as tf  # noqa: E402
-
-from segframe.manager import plugin_manager  # noqa: E402
-from segframe.provenance import machine, versions  # noqa: E402
-from segframe_unet.transposed_conv_layer import TransposedConv2D  # noqa: E402
+from segframe.manager import plugin_manager
+from segframe.provenance import machine, versions
+from segframe_unet.transposed_conv_layer import TransposedConv2D
 
 # batch, height, width, channels, filters: batch 4 of 128 x 128 pixels with 16 filters at the first level, the
 # decoder that goes straight to the level's width; and the widest of the slides' network at 256 x 256.
@@ -121,15 +118,11 @@ def compare(ways: dict[str, Callable[[int], None]], rounds: int) -> dict:
             ways[name](counts[name])
             times[name].append((time.perf_counter() - start) / counts[name])
 
-    def quartiles(name, base):
-        found = [a / b for a, b in zip(times[name], times[base], strict=True)]
-        return [round(each, 3) for each in statistics.quantiles(found, n=4)]
-
     report = {"milliseconds": {n: round(statistics.median(each) * 1e3, 4) for n, each in times.items()}}
     pairs = [("ours", "keras"), ("ours_same", "keras"), ("ours", "torch"), ("keras", "torch")]
     for name, base in pairs:
         if base in ways:
-            low, median, high = quartiles(name, base)
+            low, median, high = over(times, name, base)
             report[f"{name} / {base}"] = {"ratio": median, "quartiles": [low, high]}
     return report
 
@@ -142,8 +135,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=25)
     arguments = parser.parse_args()
     load_before = os.getloadavg()[0]
-    for gpu in tf.config.list_physical_devices("GPU"):
-        tf.config.experimental.set_memory_growth(gpu, True)  # PyTorch needs some of it
+    share_gpus()
     try:
         import torch
 

@@ -21,10 +21,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import statistics
-import sys
 import time
 from pathlib import Path
 
@@ -32,12 +29,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 from scipy import ndimage
+from timing import GPU, by_turns, over, share_gpus, write
 
-from segframe import IGNORED, __version__
+from segframe import IGNORED
 from segframe.catalog import build
 from segframe.manager import plugin_manager
 
-GPU = bool(tf.config.list_physical_devices("GPU"))
 PLUGINS = plugin_manager()
 
 
@@ -114,28 +111,8 @@ def whole_step(loss, num_classes: int, size: int, xla: bool):
     return step
 
 
-def seconds(functions: dict, rounds: int, calls: int) -> dict[str, list[float]]:
-    """Of each function in each round, by turns; one round before does not count."""
-    times: dict[str, list[float]] = {name: [] for name in functions}
-    for _ in range(rounds + 1):
-        for name, function in functions.items():
-            tf.test.experimental.sync_devices()
-            start = time.perf_counter()
-            for _ in range(calls):
-                function()
-            tf.test.experimental.sync_devices()
-            times[name].append((time.perf_counter() - start) / calls)
-    return {name: each[1:] for name, each in times.items()}
-
-
 def ratios(times: dict[str, list[float]], base: str) -> dict[str, list[float]]:
-    """Quartiles of each over `base`, round by round."""
-    found = {}
-    for name, each in times.items():
-        if name != base:
-            by_round = [a / b for a, b in zip(each, times[base], strict=True)]
-            found[name] = [round(quartile, 3) for quartile in statistics.quantiles(by_round)]
-    return found
+    return {name: over(times, name, base) for name in times if name != base}
 
 
 def measure(size: int, classes: int, batch: int, rounds: int, xla: bool) -> dict:
@@ -152,8 +129,8 @@ def measure(size: int, classes: int, batch: int, rounds: int, xla: bool) -> dict
     }
     compiled = {name: alone(loss, xla) for name, loss in chosen.items()}
     functions = {name: (lambda name=name: compiled[name](targets[name], logits)) for name in chosen}
-    times = seconds(functions, rounds, calls)
-    transforms = seconds({"exact": lambda: exact(masks, num_classes)}, rounds, 1)["exact"]
+    times = by_turns(functions, rounds, calls)
+    transforms = by_turns({"exact": lambda: exact(masks, num_classes)}, rounds, 1)["exact"]
     times["exact"] = [sum(both) for both in zip(times["stored"], transforms, strict=True)]
     row = {"size": size, "foreground classes": classes, "batch": batch, "xla": xla}
     row["loss alone / cross_entropy"] = ratios(times, "cross_entropy")
@@ -165,7 +142,7 @@ def measure(size: int, classes: int, batch: int, rounds: int, xla: bool) -> dict
         }
     steps = {name: whole_step(loss, num_classes, size, xla) for name, loss in chosen.items()}
     functions = {name: (lambda name=name: steps[name](targets[name], images)) for name in chosen}
-    times = seconds(functions, rounds, max(1, calls // 3))
+    times = by_turns(functions, rounds, max(1, calls // 3))
     row["whole step / cross_entropy"] = ratios(times, "cross_entropy")
     if GPU:
         row["ms, whole step"] = {
@@ -181,29 +158,14 @@ def main() -> None:
     parser.add_argument("--classes", type=int, nargs="+", default=[1, 3], help="foreground classes")
     parser.add_argument("--rounds", type=int, default=9)
     options = parser.parse_args()
+    share_gpus()
     rows = []
     for size in options.sizes:
         for classes in options.classes:
             batch = max(1, 4 * 128**2 // size**2) if not GPU else max(1, 16 * 256**2 // size**2)
             rows.append(measure(size, classes, batch, options.rounds, xla=GPU))
             print(json.dumps(rows[-1]), flush=True)
-    device = f"CPU, {len(os.sched_getaffinity(0))} threads"
-    if GPU:
-        gpu = tf.config.list_physical_devices("GPU")[0]
-        device = tf.config.experimental.get_device_details(gpu)["device_name"]
-    report = {
-        "command": " ".join(["python", "benchmarks/distance_aware.py", *sys.argv[1:]]),
-        "device": device,
-        "versions": {
-            "segframe": __version__,
-            "tensorflow": tf.__version__,
-            "python": platform.python_version(),
-        },
-        "what": "quartiles of the ratio over the rounds: lower, median, upper",
-        "rows": rows,
-    }
-    if options.out:
-        options.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    write(options.out, rows)
 
 
 if __name__ == "__main__":

@@ -2,78 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segframe import metrics, provenance
+from segframe.builder_facts import loss_facts, mask_facts, model_facts
 from segframe.catalog import build
-from segframe.class_weights import count_class_pixels
 from segframe.custom_ops import custom_ops
-from segframe.dataset import IGNORED, Dataset
-from segframe.errors import SegframeError
+from segframe.dataset import Dataset
 from segframe.identity import differences
 from segframe.interrupt import Interrupt
 from segframe.loss_maps import maps_of, warping
 from segframe.manager import Plugins
-from segframe.probe import probe
 from segframe.record import Record
-from segframe.split import Part, parts
-from segframe.terms import labelled, without_weight
+from segframe.split import Part
 from segframe.tracking import Telling
 
 if TYPE_CHECKING:
     from segframe.experiment import Run
 
 log = logging.getLogger("segframe")
-
-
-def probe_values(
-    plugins: Plugins, config: Mapping[str, Any], dataset: Dataset, chosen: Mapping[str, Part]
-) -> None:
-    """What builders find wrong with their values, before anything is written and TensorFlow is imported.
-
-    Raises:
-        SegframeError: a value is outside its range, or does not fit the data.
-    """
-    train = config["train"]
-    if train["score_test_at"] and "test" not in chosen:
-        raise SegframeError(
-            "train.score_test_at",
-            expected="data with a test split",
-            got="none",
-            remedy="Leave it out, or give the file a test split.",
-        )
-    steps = -(-len(chosen["train"].ids) // train["batch_size"]) * train["epochs"]
-    probe(plugins, "model", config["model"], "model", **_model_facts(dataset))
-    loss_facts = _loss_facts(dataset, chosen["train"])
-    probe(plugins, "loss", config["loss"], "loss", **loss_facts)
-    if "terms" in config["loss"]:
-        # The loss itself reaches TensorFlow with its first term.
-        for label, term in labelled(config["loss"]["terms"], "loss").items():
-            probe(plugins, "loss", without_weight(term), f"loss.terms.{label}", **loss_facts)
-    probe(plugins, "optimizer", config["optimizer"], "optimizer", total_steps=steps)
-    for label, section in config["augment"].items():
-        probe(plugins, "augment", section, f"augment.{label}")
-    for label, section in config["metrics"].items():
-        probe(plugins, "metrics", section, f"metrics.{label}", **_metric_facts(dataset))
-
-
-def check_with_data(plugins: Plugins, config: Mapping[str, Any], opened: dict[str, Any]) -> None:
-    """What can be said of a job once its data are open; `opened` keeps them for the next job with the same.
-
-    Raises:
-        SegframeError: the data are wrong, or a value is outside its range or does not fit them.
-    """
-    key = json.dumps([config["dataset"], config["split"]])
-    if key not in opened:
-        dataset = build(plugins, "dataset", config["dataset"])
-        _ = dataset.content_hash  # reads every sample, once for a file
-        opened[key] = dataset, parts(dataset, config["split"])
-    probe_values(plugins, config, *opened[key])
 
 
 def facts(
@@ -123,9 +73,9 @@ def put_together(
         for label, section in config["augment"].items()
     }
     with custom_ops(allowed=not xla):  # so that layers fetch theirs now, before batches are read
-        model = build(plugins, "model", config["model"], **_model_facts(dataset))
-    loss_facts = _loss_facts(dataset, chosen["train"]) | {"warped": bool(warping(augmentations))}
-    loss = build(plugins, "loss", config["loss"], **loss_facts)
+        model = build(plugins, "model", config["model"], **model_facts(dataset))
+    known_of_data = loss_facts(dataset, chosen["train"], warped=bool(warping(augmentations)))
+    loss = build(plugins, "loss", config["loss"], **known_of_data)
     maps = maps_of(plugins, loss, config["loss"]["name"], dataset, augmentations, interrupt.leave)
     pipeline = Pipeline(
         dataset,
@@ -155,7 +105,7 @@ def put_together(
     )
     requested = RequestedMetrics(
         {
-            label: build(plugins, "metrics", section, f"metrics.{label}", **_metric_facts(dataset))
+            label: build(plugins, "metrics", section, f"metrics.{label}", **mask_facts(dataset))
             for label, section in config["metrics"].items()
         },
         dataset.class_names,
@@ -198,21 +148,3 @@ def _warn_of_changes(known: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     changes += differences({"gpus": now["machine"]["gpus"]}, {"gpus": known["machine"]["gpus"]})
     if changes:
         log.warning("This run began with other software or devices: %s.", "; ".join(changes))
-
-
-def _metric_facts(dataset: Dataset) -> dict[str, Any]:
-    return {"num_classes": dataset.num_classes, "ignore_index": IGNORED, "spacing": dataset.spacing}
-
-
-def _model_facts(dataset: Dataset) -> dict[str, Any]:
-    return {"image_shape": tuple(dataset.image_shape), "num_classes": dataset.num_classes}
-
-
-def _loss_facts(dataset: Dataset, train: Part) -> dict[str, Any]:
-    return {
-        "num_classes": dataset.num_classes,
-        "ignore_index": IGNORED,
-        "spacing": dataset.spacing,
-        "class_pixels": cache(lambda: count_class_pixels(dataset, train)),
-        "warped": False,  # known when the augmentations are built: put_together says it then
-    }

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segframe import identity
-from segframe.assemble import facts, probe_values, put_together
+from segframe.assemble import facts, put_together
 from segframe.catalog import build, check
+from segframe.check_values import probe_values
 from segframe.console import log_file
 from segframe.dataset import Dataset
 from segframe.errors import SegframeError

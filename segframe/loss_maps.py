@@ -8,8 +8,9 @@ from typing import Any
 
 import pluggy
 
+from segframe.builder_facts import mask_facts
 from segframe.catalog import build, catalog
-from segframe.dataset import IGNORED, Dataset
+from segframe.dataset import Dataset
 from segframe.errors import SegframeError, nearest
 from segframe.map_store import KeptMaps
 
@@ -69,11 +70,6 @@ def makers(
         SegframeError: no plugin offers a name; `subject` is who asked for it.
     """
     offered = [name for name in catalog(plugins, "map") if name not in TAKEN]
-    facts: dict[str, Any] = {
-        "num_classes": dataset.num_classes,
-        "ignore_index": IGNORED,
-        "spacing": dataset.spacing,
-    }
     found = {}
     for name in names:
         if name not in offered:
@@ -83,5 +79,5 @@ def makers(
                 got=repr(name),
                 remedy=nearest(name, offered),
             )
-        found[name] = build(plugins, "map", {"name": name}, **facts)
+        found[name] = build(plugins, "map", {"name": name}, **mask_facts(dataset))
     return found

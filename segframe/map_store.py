@@ -129,7 +129,10 @@ class KeptMaps:
                     log.info("Another process is making the maps %s: waiting for it.", self.name)
                 told = True
                 self.on_map()
-            except NotImplementedError:  # a file system without locks: work may be done twice, never spoilt
+            except NotImplementedError:
+                log.warning(
+                    "%s cannot lock files: another process may make the same maps too.", lock.lock_file
+                )
                 break
         try:
             there = self._open(check, tell=True)

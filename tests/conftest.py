@@ -30,6 +30,22 @@ def own_cache(tmp_path, monkeypatch):
     return folder
 
 
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory):
+    """An SQLite file with MLflow's tables: making them takes three seconds."""
+    import sqlite3
+
+    from segframe.plugins.mlflow_tracker import build_mlflow
+
+    folder = tmp_path_factory.mktemp("store")
+    build_mlflow(uri=f"sqlite:///{folder}/mlflow.db")._connect()
+    with sqlite3.connect(folder / "mlflow.db") as connection:
+        connection.execute("DELETE FROM experiments WHERE name = 'segframe'")
+        connection.execute("DELETE FROM experiment_tags")
+    connection.close()
+    return folder / "mlflow.db"
+
+
 @pytest.fixture
 def hdf5_file(tmp_path):
     """Writes a good HDF5 data set, then lets `change(file)` spoil it; returns its path."""

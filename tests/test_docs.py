@@ -13,6 +13,8 @@ COVERED = {
     "__init__": "docs",
     "__main__": "main",
     "assemble": "experiment",
+    "builder_facts": "experiment",
+    "check_values": "probe",
     "dataset": "dataset_contract",
     "hooks": "docs",
     "map_making": "map_store",

@@ -211,7 +211,7 @@ def test_two_processes_at_once_make_each_map_once():
     assert sorted(made for made, _, _ in told) == [0, 10]
 
 
-def test_a_file_system_without_locks_is_enough(monkeypatch):
+def test_a_file_system_without_locks_is_enough_and_is_said(monkeypatch, caplog):
     def refuse(self, timeout):
         raise NotImplementedError("this file system does not appear to support flock")
 
@@ -219,6 +219,7 @@ def test_a_file_system_without_locks_is_enough(monkeypatch):
     data = Masks(masks())
     kept = KeptMaps("counts", Maker(), data)
     assert kept.where() != "in memory" and right(kept, data) and kept.maker.made == 6
+    assert "cannot lock files" in caplog.text
 
 
 def test_a_kill_in_the_middle_leaves_nothing_that_is_read(cache):

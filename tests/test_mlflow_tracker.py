@@ -17,20 +17,6 @@ from segframe.plugins.mlflow_tracker import build_mlflow
 EPOCHS = {1: {"train/loss": 1.0, "val/dice": 0.5}, 2: {"train/loss": 0.5, "val/dice": math.nan}}
 
 
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory):
-    """An SQLite file with MLflow's tables: making them takes three seconds."""
-    import sqlite3
-
-    folder = tmp_path_factory.mktemp("store")
-    build_mlflow(uri=f"sqlite:///{folder}/mlflow.db")._connect()
-    with sqlite3.connect(folder / "mlflow.db") as connection:
-        connection.execute("DELETE FROM experiments WHERE name = 'segframe'")
-        connection.execute("DELETE FROM experiment_tags")
-    connection.close()
-    return folder / "mlflow.db"
-
-
 @pytest.fixture
 def runs_dir(tmp_path, empty_database):
     """A folder whose name needs care in a URI."""

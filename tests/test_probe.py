@@ -7,7 +7,7 @@ import textwrap
 import pytest
 
 from segframe import SegframeError
-from segframe.assemble import probe_values
+from segframe.check_values import probe_values
 from segframe.probe import HEAVY, _guarded, _Reached, probe
 
 CODE = textwrap.dedent(

@@ -21,18 +21,6 @@ from segframe.tracking import numbers
 TIMINGS = ("images_per_second", "data_wait", "train_seconds")
 
 
-@pytest.fixture(scope="module")
-def empty_database(tmp_path_factory):
-    """An SQLite file with MLflow's tables: making them takes three seconds."""
-    folder = tmp_path_factory.mktemp("store")
-    build_mlflow(uri=f"sqlite:///{folder}/mlflow.db")._connect()
-    with sqlite3.connect(folder / "mlflow.db") as connection:
-        connection.execute("DELETE FROM experiments WHERE name = 'segframe'")
-        connection.execute("DELETE FROM experiment_tags")
-    connection.close()
-    return folder / "mlflow.db"
-
-
 @pytest.fixture
 def store(tmp_path, empty_database):
     """The address of a store that can be reached."""

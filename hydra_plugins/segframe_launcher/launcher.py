@@ -29,7 +29,7 @@ class ProcessLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         from hydra_plugins.segframe_launcher import sweep
-        from segframe.assemble import check_with_data
+        from segframe.check_values import check_with_data
         from segframe.experiment import check_config
         from segframe.manager import plugin_manager
         from segframe.train_command import plain

@@ -7,10 +7,10 @@ import logging
 import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from segframe.errors import SegframeError
 from segframe.hooks import hookimpl
+from segframe.verb_parser import VerbParser
 
 log = logging.getLogger("segframe")
 
@@ -145,14 +145,8 @@ def _table(maps: Sequence[tuple[int, int]]) -> dict[int, int]:
     return table
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        usage = " ".join(self.format_usage().split()).removeprefix("usage: ")
-        raise SegframeError(self.prog, expected=usage, got=message, remedy=f"{self.prog} --help")
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog=PROGRAM, description="Import images and masks; mend masks.")
+    parser = VerbParser(prog=PROGRAM, description="Import images and masks; mend masks.")
     verbs = parser.add_subparsers(metavar="import|remap", required=True)
     bring = verbs.add_parser("import", help="PNG folders -> HDF5", description="PNG folders -> HDF5.")
     bring.add_argument("images", type=Path, help="folder of PNG images")

@@ -6,10 +6,10 @@ import argparse
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
 
 from segframe.errors import SegframeError
 from segframe.hooks import hookimpl
+from segframe.verb_parser import VerbParser
 
 log = logging.getLogger("segframe")
 
@@ -99,14 +99,8 @@ def _megabytes(path: Path) -> str:
     return f"{path.stat().st_size / 1e6:.1f} MB"
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        usage = " ".join(self.format_usage().split()).removeprefix("usage: ")
-        raise SegframeError(self.prog, expected=usage, got=message, remedy=f"{self.prog} --help")
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog=PROGRAM, description=__doc__)
+    parser = VerbParser(prog=PROGRAM, description=__doc__)
     verbs = parser.add_subparsers(metavar="build|list|clear", required=True)
     make = verbs.add_parser("build", help="make the maps of a data file, or check those that are kept")
     make.add_argument("file", type=Path, metavar="FILE.h5")

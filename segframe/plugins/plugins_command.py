@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
-
 from segframe.hooks import hookimpl
+from segframe.verb_parser import VerbParser
 
 
 @hookimpl
@@ -14,7 +13,7 @@ def segframe_commands():
 
 def run(argv: list[str]) -> int:
     """Print the table; exit code 1 if an installed plugin is broken."""
-    argparse.ArgumentParser(prog="python -m segframe plugins", description=__doc__).parse_args(argv)
+    VerbParser(prog="python -m segframe plugins", description=__doc__).parse_args(argv)
     from segframe import __version__
     from segframe.catalog import HOOKS, offers
     from segframe.manager import plugin_manager

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import logging
 from pathlib import Path
 
 from segframe.errors import SegframeError
 from segframe.hooks import hookimpl
+from segframe.verb_parser import VerbParser
 
 log = logging.getLogger("segframe")
 
@@ -24,7 +24,7 @@ def run(argv: list[str]) -> int:
     Raises:
         SegframeError: RUN_DIR is not a run's folder, or a process is working in it.
     """
-    parser = argparse.ArgumentParser(prog="python -m segframe track", description=__doc__)
+    parser = VerbParser(prog="python -m segframe track", description=__doc__)
     parser.add_argument("run_dir", type=Path, nargs="+")
     folders = parser.parse_args(argv).run_dir
     from segframe.catalog import build

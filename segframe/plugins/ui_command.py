@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 import socket
@@ -15,6 +14,7 @@ from collections.abc import Callable
 from segframe.errors import SegframeError
 from segframe.hooks import hookimpl
 from segframe.plugins.mlflow_store import SQLITE, absolute, database, for_mlflow, quiet, without_password
+from segframe.verb_parser import VerbParser
 
 HOST = "127.0.0.1"
 START_S, STOP_S = 180, 10
@@ -31,7 +31,7 @@ def run(argv: list[str]) -> int:
     Raises:
         SegframeError: there is no store, the port is taken, or the server did not come up.
     """
-    parser = argparse.ArgumentParser(prog="python -m segframe ui", description=__doc__)
+    parser = VerbParser(prog="python -m segframe ui", description=__doc__)
     parser.add_argument("--runs-dir", default="runs", help="folder that holds mlflow.db (default: runs)")
     parser.add_argument("--port", type=int, default=5000, help="port on 127.0.0.1 (default: 5000)")
     parser.add_argument("--uri", help="another store, such as sqlite:///PATH; goes before --runs-dir")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from segframe import ClassPixels, ClassWeights, SegframeError, check_class_weights, make_class_weights
-from segframe_losses.checks import require, require_classes, require_spacing
+from segframe import ClassPixels, ClassWeights, check_class_weights, make_class_weights
+from segframe_losses.checks import one_sigma, require, require_classes, require_spacing
 
 
 def build_border_weighted_cross_entropy(
@@ -27,7 +27,7 @@ def build_border_weighted_cross_entropy(
             above it.
     """
     require("loss.w0", w0, w0 >= 0, "a number of at least 0")
-    unit, sigma = _one_sigma(sigma_px, sigma_mm, spacing)
+    unit, sigma = one_sigma(sigma_px, sigma_mm, spacing)
     check_class_weights(class_weights, num_classes)
     from segframe_losses.border_weights import BorderWeightedCrossEntropy
     from segframe_losses.map_units import MapUnits
@@ -92,21 +92,3 @@ def _check_boundary(
     require_classes(num_classes, include_background)
     if unit == "mm":
         require_spacing("loss.unit", spacing)
-
-
-def _one_sigma(
-    sigma_px: float | None, sigma_mm: float | None, spacing: tuple[float, float] | None
-) -> tuple[Literal["px", "mm"], float]:
-    if sigma_px is not None and sigma_mm is None:
-        require("loss.sigma_px", sigma_px, sigma_px > 0, "a number above 0")
-        return "px", sigma_px
-    if sigma_mm is not None and sigma_px is None:
-        require("loss.sigma_mm", sigma_mm, sigma_mm > 0, "a number above 0")
-        require_spacing("loss.sigma_mm", spacing)
-        return "mm", sigma_mm
-    raise SegframeError(
-        "loss.sigma_mm",
-        expected="one sigma, in pixels or in mm",
-        got=f"sigma_px={sigma_px} and sigma_mm={sigma_mm}",
-        remedy="Give loss.sigma_px=null with a number of mm, or loss.sigma_mm=null with one of pixels.",
-    )

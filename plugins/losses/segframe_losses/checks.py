@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 from segframe import SegframeError
 
@@ -33,3 +34,22 @@ def require_spacing(key: str, spacing: tuple[float, float] | None) -> None:
             got="millimetres",
             remedy="Give the file the attribute `spacing` (row, column) in mm, or count in pixels.",
         )
+
+
+def one_sigma(
+    sigma_px: float | None, sigma_mm: float | None, spacing: tuple[float, float] | None
+) -> tuple[Literal["px", "mm"], float]:
+    """The unit and the number of the sigma that is given; refuse none, both, and what is not above 0."""
+    if sigma_px is not None and sigma_mm is None:
+        require("loss.sigma_px", sigma_px, sigma_px > 0, "a number above 0")
+        return "px", sigma_px
+    if sigma_mm is not None and sigma_px is None:
+        require("loss.sigma_mm", sigma_mm, sigma_mm > 0, "a number above 0")
+        require_spacing("loss.sigma_mm", spacing)
+        return "mm", sigma_mm
+    raise SegframeError(
+        "loss.sigma_mm",
+        expected="one sigma, in pixels or in mm",
+        got=f"sigma_px={sigma_px} and sigma_mm={sigma_mm}",
+        remedy="Give loss.sigma_px=null with a number of mm, or loss.sigma_mm=null with one of pixels.",
+    )

@@ -6,7 +6,7 @@ import logging
 from typing import Literal
 
 from segframe import SegframeError
-from segframe_losses.checks import require, require_classes, require_spacing
+from segframe_losses.checks import one_sigma, require, require_classes
 
 log = logging.getLogger("segframe.losses")
 STORED_PX = 256.0
@@ -40,22 +40,10 @@ def build_distance_aware(
         SegframeError: a number is out of its range; both or none of the sigmas; sigma_mm without spacing;
             stored distances that end before 4 sigma.
     """
-    if (sigma_px is None) == (sigma_mm is None):
-        raise SegframeError(
-            "loss.sigma_px, loss.sigma_mm",
-            expected="one of the two",
-            got=f"sigma_px={sigma_px}, sigma_mm={sigma_mm}",
-            remedy="Give loss.sigma_mm=... loss.sigma_px=null, or leave loss.sigma_mm at null.",
-        )
-    unit = "px" if sigma_mm is None else "mm"
-    sigma = sigma_px if sigma_mm is None else sigma_mm
-    assert sigma is not None
-    require(f"loss.sigma_{unit}", sigma, sigma > 0, "a number above 0")
+    unit, sigma = one_sigma(sigma_px, sigma_mm, spacing)
     require("loss.alpha", alpha, alpha >= 0, "a number of at least 0")
     require("loss.beta", beta, beta >= 0, "a number of at least 0")
     require_classes(num_classes, include_background)
-    if unit == "mm":
-        require_spacing("loss.sigma_mm", spacing)
     rows, columns = spacing or (1.0, 1.0)
     pixel = (rows * columns) ** 0.5  # in mm
     if unit == "px":

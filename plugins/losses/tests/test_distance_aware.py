@@ -230,8 +230,8 @@ def test_auto_takes_stored_maps_unless_they_cannot_follow():
     "settings, message",
     [
         ({"sigma_px": 0.0}, "loss.sigma_px.*above 0"),
-        ({"sigma_mm": 2.0}, "one of the two"),
-        ({"sigma_px": None}, "one of the two"),
+        ({"sigma_mm": 2.0}, "one sigma, .*sigma_px=5.0 and sigma_mm=2.0"),
+        ({"sigma_px": None}, "one sigma, .*sigma_px=None and sigma_mm=None"),
         ({"sigma_px": None, "sigma_mm": 2.0}, "no spacing"),
         ({"alpha": -1.0}, "loss.alpha.*at least 0"),
         ({"beta": float("nan")}, "loss.beta.*at least 0"),

@@ -96,8 +96,15 @@ def make(*, again: bool) -> Build:
         found = None if again else _read(folder)
         if found is None:
             folder.parent.mkdir(exist_ok=True)
-            with FileLock(f"{folder}.lock"):  # whoever comes second finds it built
+            lock = FileLock(f"{folder}.lock")  # whoever comes second finds it built
+            try:
+                lock.acquire()
+            except NotImplementedError:
+                log.warning("%s cannot lock files: another process may compile it too.", folder.parent)
+            try:
                 found = (None if again else _read(folder)) or _make(folder, tools)
+            finally:
+                lock.release()
         return found
     except SegframeError as error:
         return Build(problem=str(error).replace("\n", " "))

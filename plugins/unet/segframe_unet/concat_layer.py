@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import keras
 
-from segframe import custom_ops_allowed
-from segframe_unet.concat import concat
+from segframe import SegframeError, custom_ops_allowed
+from segframe_unet.concat import AXES, concat
 from segframe_unet.concat_build import preload
+from segframe_unet.transposed_conv_layer import FORMATS
 
 
 @keras.saving.register_keras_serializable(package="segframe_unet")
@@ -21,8 +22,14 @@ class Concat(keras.layers.Layer):
 
     def __init__(self, *, data_format: str = "channels_last", **kwargs):
         super().__init__(**kwargs)
-        self.data_format = keras.config.image_data_format() if data_format is None else data_format
-        self.axis = {"channels_last": 3, "channels_first": 1}[self.data_format]
+        if data_format not in FORMATS:
+            raise SegframeError(
+                "data_format of Concat",
+                expected="channels_last or channels_first",
+                got=repr(data_format),
+                remedy="Give data_format='channels_last'.",
+            )
+        self.data_format, self.axis = data_format, AXES[FORMATS[data_format]]
 
     def build(self, input_shapes):
         if custom_ops_allowed():
@@ -30,7 +37,7 @@ class Concat(keras.layers.Layer):
             preload()
 
     def call(self, parts):
-        return concat(parts, data_format="NHWC" if self.axis == 3 else "NCHW")
+        return concat(parts, data_format=FORMATS[self.data_format])
 
     def compute_output_shape(self, input_shapes):
         channels = [shape[self.axis] for shape in input_shapes]

@@ -7,10 +7,12 @@ import subprocess
 import sys
 
 import pytest
+import tensorflow as tf
 
 from segframe import SegframeError
-from segframe_unet import compiler, concat_build
+from segframe_unet import compiler, concat_build, concat_trial
 
+WRITES_RUBBISH = 'while [ "$1" != -o ]; do shift; done; echo rubbish > "$2"'
 NO_COMPILER = compiler.toolchain().cxx is None
 needs_compiler = pytest.mark.skipif(NO_COMPILER, reason="no C++ compiler is installed")
 
@@ -64,10 +66,45 @@ def test_a_compiler_that_fails_is_asked_once_and_its_words_are_kept(fresh, fake_
 
 
 def test_a_library_that_cannot_be_loaded_fails_its_trial(fresh, fake_cxx):
-    fake_cxx('for last; do :; done; while [ "$1" != -o ]; do shift; done; echo rubbish > "$2"')
+    fake_cxx(WRITES_RUBBISH)
     assert concat_build.build().problem.startswith("it failed its trial (exit code")
     [folder] = folders(fresh)
     assert "concat_trial" in (folder / "build.log").read_text()
+
+
+def test_a_trial_without_memory_is_tried_again_by_the_next_process(fresh, fake_cxx, tmp_path, monkeypatch):
+    fake_cxx(WRITES_RUBBISH)
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\nexit {concat_build.NO_MEMORY}\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    assert concat_build.build().problem == "its trial found too little memory free on the GPU"
+    assert not folders(fresh)
+
+
+class WrongPlace:
+    """An op that puts the parts the other way round."""
+
+    def segframe_concat(self, parts, data_format):
+        return tf.concat(parts[::-1], 3 if data_format == "NHWC" else 1)
+
+    def segframe_split(self, whole, sizes, N, data_format):
+        return tf.split(whole, sizes, 3 if data_format == "NHWC" else 1)
+
+
+def test_an_op_that_is_wrong_fails_its_trial():
+    with pytest.raises(concat_trial.WrongError, match="float32 NHWC"):
+        concat_trial.check(WrongPlace())
+
+
+def test_a_file_system_without_locks_is_enough_and_is_said(fresh, fake_cxx, monkeypatch, caplog):
+    def refuse(self, *_, **__):
+        raise NotImplementedError("this file system does not appear to support flock")
+
+    monkeypatch.setattr("filelock.FileLock.acquire", refuse)
+    fake_cxx("exit 1")
+    assert concat_build.build().problem == "cxx ended with exit code 1"
+    assert "cannot lock files" in caplog.text and len(folders(fresh)) == 1
 
 
 def test_another_compiler_is_another_key(fresh, fake_cxx):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from segframe import SegframeError
 from segframe.custom_ops import custom_ops
 from segframe_unet import concat_build
 from segframe_unet.concat_layer import Concat
@@ -32,6 +33,11 @@ def test_layer_is_keras_concatenate(data_format, axis):
 
 def test_output_shape_keeps_what_is_unknown():
     assert Concat().compute_output_shape([(None, None, 7, 3), (None, 5, None, 4)]) == (None, 5, 7, 7)
+
+
+def test_another_data_format_is_refused():
+    with pytest.raises(SegframeError, match="data_format of Concat.*'NHWC'"):
+        Concat(data_format="NHWC")
 
 
 def test_mixed_precision_joins_in_the_compute_dtype():

@@ -7,7 +7,7 @@ from scipy import ndimage
 
 from segframe_losses.distance import FAR, between, to_nearest
 
-FIRST_MARGIN = 32  # px; most second neighbours are nearer, and a small box costs little
+FIRST_MARGIN = 32  # px; a first guess: a small box costs little
 
 
 def instances(mask: np.ndarray, num_classes: int) -> np.ndarray:

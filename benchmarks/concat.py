@@ -2,10 +2,9 @@
 
 Forward, gradient, and both, as graphs of calls one after another, timed in turn in one process; a number is
 the median over the rounds with its quartiles. "ceiling" copies the whole tensor (TensorFlow's DeepCopy on a
-GPU, threads with memcpy on a CPU): every byte read and written once, as the op must;
-Python starts the threads, so small tensors come out above 1. --split measures a
-decoder's 3x3 convolution (value and all gradients) over a concat and without one, as the sum of two
-convolutions: time, and peak memory.
+GPU, threads with memcpy on a CPU): every byte read and written once, as the op must; Python starts the
+threads, so that small tensors may come out above 1. --split measures a decoder's 3x3 convolution (value and
+all gradients) over a concat and without one, as the sum of two convolutions: time, and peak memory.
 
     python benchmarks/concat.py [--split] [--out benchmarks/results/concat_cpu.json]
 

@@ -150,7 +150,8 @@ class KeptMaps:
         for left_by_a_kill in self.path.parent.glob(f".*.{self.path.name}"):
             left_by_a_kill.unlink()
         samples = sum(len(self.dataset.ids(split)) for split in self.dataset.splits)
-        about = {"maps": self.name, "of": str(getattr(self.dataset, "path", "")), "samples": samples,
+        path = getattr(self.dataset, "path", None)  # a data set need not be a file
+        about = {"maps": self.name, "of": str(Path(path).resolve()) if path else "", "samples": samples,
                  "made": time.strftime("%Y-%m-%d %H:%M")}  # fmt: skip
         # Most masks of an edited data set are those of the one before: their maps are taken from there.
         earlier = []

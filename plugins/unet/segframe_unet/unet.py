@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import keras
 
 CHOICES = {
-    "upsample": ("transpose", "bilinear", "nearest"),
+    "upsample": ("transpose", "bilinear", "nearest", "subpixel"),
     "decoder_filters": ("double", "same"),
     "head": ("softmax", "sigmoid"),
     "skip": ("concat", "split"),
@@ -25,7 +25,7 @@ def build_unet(
     depth: int | Literal["auto"] = 4,
     filters: int = 16,
     dropout: float = 0.0,
-    upsample: Literal["transpose", "bilinear", "nearest"] = "transpose",
+    upsample: Literal["transpose", "bilinear", "nearest", "subpixel"] = "transpose",
     decoder_filters: Literal["double", "same"] = "double",
     head: Literal["softmax", "sigmoid"] = "softmax",
     norm_momentum: float = 0.9,

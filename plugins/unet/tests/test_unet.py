@@ -88,6 +88,7 @@ def test_any_multiple_of_size_multiple_works():
         {},
         {"decoder_filters": "same", "dropout": 0.2, "norm_momentum": 0.99},
         {"upsample": "bilinear"},
+        {"upsample": "subpixel"},
         {"upsample": "nearest", "decoder_filters": "same"},
     ],
     ids=lambda settings: "-".join(map(str, settings.values())) or "default",
@@ -127,7 +128,7 @@ def test_sigmoid_head_gives_one_logit():
     assert model(random_images()).shape == (2, 20, 28, 1)
 
 
-@pytest.mark.parametrize("upsample", ["transpose", "bilinear", "nearest"])
+@pytest.mark.parametrize("upsample", ["transpose", "bilinear", "nearest", "subpixel"])
 def test_saved_model_gives_the_same_logits(tmp_path, upsample):
     model, images = build_unet(**TINY, upsample=upsample), random_images()
     model.save(tmp_path / "model.keras")
@@ -177,7 +178,10 @@ def test_auto_depth_is_what_the_model_is_built_with():
         ({"norm_momentum": 1.0}, "model.norm_momentum: expected a share .* got 1.0"),
         ({"norm_epsilon": 0.0}, "model.norm_epsilon: expected a number above 0, got 0.0"),
         ({"head": "sigmoid"}, "model.head: expected softmax for 3 classes, got 'sigmoid'"),
-        ({"upsample": "cubic"}, "model.upsample: expected one of transpose, bilinear, nearest, got 'cubic'"),
+        (
+            {"upsample": "cubic"},
+            "model.upsample: expected one of transpose, bilinear, nearest, subpixel, got 'cubic'",
+        ),
     ],
 )
 def test_settings_out_of_range_are_refused(settings, message):

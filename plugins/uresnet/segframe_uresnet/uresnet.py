@@ -17,7 +17,7 @@ def build_uresnet(
     depth: int | Literal["auto"] = 4,
     filters: int = 16,
     dropout: float = 0.0,
-    upsample: Literal["transpose", "bilinear", "nearest"] = "transpose",
+    upsample: Literal["transpose", "bilinear", "nearest", "subpixel"] = "transpose",
     decoder_filters: Literal["double", "same"] = "double",
     head: Literal["softmax", "sigmoid"] = "softmax",
     norm_momentum: float = 0.9,

@@ -63,6 +63,7 @@ def put_together(
     xla = set_up(config, record)
     from segframe.evaluator import Evaluator
     from segframe.experiment import Run
+    from segframe.outputs import check_outputs
     from segframe.pipeline import Pipeline
     from segframe.requested_metrics import RequestedMetrics
     from segframe.step import Steps
@@ -74,6 +75,7 @@ def put_together(
     }
     with custom_ops(allowed=not xla):  # so that layers fetch theirs now, before batches are read
         model = build(plugins, "model", config["model"], **model_facts(dataset))
+        check_outputs(model, f"model {config['model']['name']!r}", **model_facts(dataset))
     known_of_data = loss_facts(dataset, chosen["train"], warped=bool(warping(augmentations)))
     loss = build(plugins, "loss", config["loss"], **known_of_data)
     maps = maps_of(plugins, loss, config["loss"]["name"], dataset, augmentations, interrupt.leave)

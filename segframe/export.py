@@ -16,6 +16,7 @@ import tensorflow as tf
 from segframe.atomic import replacing
 from segframe.custom_ops import custom_ops
 from segframe.normalisation import Normalisation
+from segframe.outputs import first, predictor
 from segframe.pipeline import pad_edges
 from segframe.step import normalise, two_classes
 
@@ -35,9 +36,10 @@ def save_model(
     """A SavedModel with one function `serve`: raw images -> normalise -> pad -> network -> crop -> logits.
 
     It takes (batch, height, width, channels) float32 of any height and width, in the range of the data
-    set's files, and returns (batch, height, width, num_classes) float32.
+    set's files, and returns (batch, height, width, num_classes) float32. Of a model with several outputs it
+    holds what the first one needs.
     """
-    multiple = getattr(model, "size_multiple", 1)
+    multiple, network = getattr(model, "size_multiple", 1), predictor(model)
 
     def serve(image: tf.Tensor) -> tf.Tensor:
         size = tf.shape(image)[1:3]
@@ -47,11 +49,11 @@ def save_model(
             "size": tf.tile(size[None], (tf.shape(image)[0], 1)),
         }
         padded = pad_edges(batch, multiple)["image"]
-        logits = tf.cast(model(normalise(padded, by), training=False), tf.float32)
+        logits = tf.cast(first(network(normalise(padded, by), training=False)), tf.float32)
         return two_classes(logits, num_classes)[:, : size[0], : size[1]]
 
     archive = keras.export.ExportArchive()
-    archive.track(model)
+    archive.track(network)
     spec = tf.TensorSpec((None, None, None, channels), tf.float32, name="image")
     temporary = folder.with_name(f".{os.getpid()}.{folder.name}")
     try:

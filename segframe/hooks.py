@@ -46,6 +46,12 @@ def segframe_models() -> Mapping[str, Callable[..., keras.Model]]:
     num_classes) float32, softmax not applied. With two classes it may return one sigmoid logit z as
     (batch, height, width, 1): the core expands it to [0, z]. Height and width may be any multiple of its
     attribute `size_multiple` (1 if it has none); the core pads to it and crops back.
+
+    For deep supervision a functional model may have several outputs: model.outputs = [logits, further ones],
+    all of the shape and dtype above, at full size. Its attribute `output_weights` is then a tuple of numbers
+    above 0, one for each. It is trained on sum_k w_k loss(target, logits_k) / sum_k w_k of each image, and
+    that is the train/loss which is reported. Everything else, validation loss, scores, predictions and the
+    exported model, takes the first output and computes no other.
     """
 
 
@@ -151,7 +157,8 @@ def segframe_commands() -> Mapping[str, tuple[str, Callable[[list[str]], int]]]:
 def segframe_callbacks(run: Run) -> list[Any]:
     """Callbacks of this run: objects with any of these methods.
 
-    on_step(step, logs): after each weight update; logs has "loss". step counts from 0 over the whole run.
+    on_step(step, logs): after each weight update; logs has "loss", that of training: of all outputs, and
+    with the weight penalties of layers. step counts from 0 over the whole run.
     on_epoch(epoch, logs): after an epoch's validation, logs has all its numbers. epoch counts from 0.
     close(): at the end of the training, however it ends.
     state() and restore(state): what it must remember, as JSON; a callback with state is part of the

@@ -9,10 +9,13 @@ import tensorflow as tf
 
 from segframe.custom_ops import custom_ops
 from segframe.normalisation import Normalisation
+from segframe.outputs import first, output_weights, predictor
 
 
 class Steps:
     """One weight update, and one prediction, as tf.functions of images and target: {"mask": ..., maps}.
+
+    A model with several outputs is trained on all of them and predicts with the first (segframe.outputs).
 
     Args:
         augmented: training images arrive scaled already (see segframe.pipeline).
@@ -32,6 +35,7 @@ class Steps:
     ):
         self.model, self.loss, self.optimizer = model, loss, optimizer
         self.normalisation, self.num_classes, self.augmented = normalisation, num_classes, augmented
+        self.output_weights, self.predictor = output_weights(model), predictor(model)
         self.train = self._compiled(self._train, xla)
         self.evaluate = self._compiled(self._evaluate, xla)
 
@@ -43,10 +47,12 @@ class Steps:
         return tf.function(traced, jit_compile=xla, reduce_retracing=True)
 
     def _train(self, image: tf.Tensor, target: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-        """Update the weights once; returns the batch's mean loss, and (batch,) each image's."""
+        """Update the weights once; returns the batch's mean loss, and (batch,) each image's.
+
+        With several outputs the loss of an image is sum_k w_k loss(target, logits_k) / sum_k w_k.
+        """
         with tf.GradientTape() as tape:
-            logits = self.logits(image, training=True, scaled=self.augmented)
-            per_image = self.loss(target, logits)
+            per_image = self._trained_loss(image, target)
             mean = tf.reduce_mean(per_image)
             if self.model.losses:  # weight penalties of layers
                 mean += tf.add_n([tf.cast(loss, tf.float32) for loss in self.model.losses])
@@ -57,12 +63,25 @@ class Steps:
 
     def _evaluate(self, image: tf.Tensor, target: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         """(batch,) loss of each image, and (batch, height, width) uint8 predicted class ids."""
-        logits = self.logits(image, training=False, scaled=False)
+        logits = self.logits(image)
         return self.loss(target, logits), tf.cast(tf.argmax(logits, axis=-1), tf.uint8)
 
-    def logits(self, image: tf.Tensor, *, training: bool, scaled: bool) -> tf.Tensor:
-        """Raw (or scaled) images -> (batch, height, width, num_classes) float32 logits."""
-        logits = self.model(normalise(image, self.normalisation, scaled=scaled), training=training)
+    def _trained_loss(self, image: tf.Tensor, target: dict[str, tf.Tensor]) -> tf.Tensor:
+        """(batch,) loss of each image, of all outputs together."""
+        outputs = self.model(normalise(image, self.normalisation, scaled=self.augmented), training=True)
+        losses = [self.loss(target, self._all_classes(logits)) for logits in keras.tree.flatten(outputs)]
+        if len(losses) == 1:
+            return losses[0]
+        total = sum(self.output_weights)
+        return tf.add_n(
+            [weight / total * loss for weight, loss in zip(self.output_weights, losses, strict=True)]
+        )
+
+    def logits(self, image: tf.Tensor) -> tf.Tensor:
+        """Raw images -> (batch, height, width, num_classes) float32 logits of the prediction."""
+        return self._all_classes(first(self.predictor(normalise(image, self.normalisation), training=False)))
+
+    def _all_classes(self, logits: tf.Tensor) -> tf.Tensor:
         return two_classes(tf.cast(logits, tf.float32), self.num_classes)
 
 

@@ -45,7 +45,7 @@ def expected(model, image):
         "size": tf.constant([[height, width]] * len(image)),
     }
     padded = pad_edges(batch, model.size_multiple)["image"]
-    return steps.logits(padded, training=False, scaled=False)[:, :height, :width].numpy()
+    return steps.logits(padded)[:, :height, :width].numpy()
 
 
 @pytest.mark.parametrize("outputs", [1, 2], ids=["sigmoid", "softmax"])

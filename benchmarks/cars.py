@@ -1,4 +1,4 @@
-"""The slides' car segmentation (conf/experiment/cars.yaml): both decoders, several seeds.
+"""The slides' car segmentation (conf/experiment/cars_adam.yaml): both decoders, several seeds.
 
     python benchmarks/cars.py cars.h5 --out benchmarks/results/cars_h100.json [--seeds 3] [key=value ...]
 
@@ -47,7 +47,7 @@ def main() -> None:
         for decoder in arguments.decoders.split(","):
             for seed in range(arguments.seeds):
                 words = [
-                    "experiment=cars", f"dataset.path='{arguments.data}'", f"model.decoder_filters={decoder}",
+                    "experiment=cars_adam", f"dataset.path='{arguments.data}'", f"model.decoder_filters={decoder}",
                     f"seed={seed}", "tracker=none", f"runs_dir='{folder}'", *arguments.overrides,
                 ]  # fmt: skip
                 config = plain(compose("config", words))

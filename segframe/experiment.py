@@ -72,6 +72,8 @@ class RunResult:
     per_image: dict[str, dict[str, list[Any]]] = field(default_factory=dict)
     """By part: "id", "loss" and the keys of segframe.metrics.image_scores and of the requested metrics,
     one entry per image."""
+    per_image_test_at: dict[str, dict[str, list[Any]]] = field(default_factory=dict)
+    """The same of the test part, by epoch of train.score_test_at, without the requested metrics."""
     out_dir: str = ""
 
 

@@ -9,9 +9,10 @@ RUN_DIR/
   result.json        the scores, of a finished run only
   sweep.json         the tracker's id of the sweep that the run is a job of, if it is one
   per_image.csv      every test image's scores (validation's, where there is no test split)
+  per_image_test_at.csv   the same after each epoch of train.score_test_at
   model.weights.h5   the chosen weights, with config, normalisation and class names as attributes
   saved_model/       raw images -> logits, without segframe
-  figures/*.png      overlays and curves
+  figures/*.png      overlays and curves; the test images after each epoch of train.score_test_at
   run.log            what was said
 """
 

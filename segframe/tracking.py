@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("segframe")
 
-FILES = ("config.yaml", "record.json", "history.json", "result.json", "per_image.csv", "run.log")
+FILES = (
+    "config.yaml", "record.json", "history.json", "result.json", "per_image.csv", "per_image_test_at.csv",
+    "run.log",
+)  # fmt: skip
 
 
 class Telling:

@@ -11,6 +11,7 @@ from segframe.errors import SegframeError
 from segframe.hooks import hookimpl
 
 if TYPE_CHECKING:
+    from segframe.evaluator import PartScores
     from segframe.experiment import Run, RunResult
 
 log = logging.getLogger("segframe")
@@ -112,11 +113,10 @@ class Loop:
             found = run.metrics.score("val")
             entry |= {f"val/{key}": _defined(value) for key, value in found.scores.items()}
         if state.epoch + 1 in self.settings["score_test_at"]:
-            found = run.metrics.score("test")
-            state.test_at[str(state.epoch + 1)] = {
-                key: _defined(value) for key, value in found.scores.items()
-            }
-            entry |= {f"test/{key}": _defined(value) for key, value in found.scores.items()}
+            found, epoch = run.metrics.score("test"), str(state.epoch + 1)
+            state.test_at[epoch] = {key: _defined(value) for key, value in found.scores.items()}
+            state.per_image_test_at[epoch] = self._per_image("test", found)
+            entry |= {f"test/{key}": value for key, value in state.test_at[epoch].items()}
         state.end_epoch(entry, entry.get(OBJECTIVE), self.settings["early_stopping_epochs"])
         self.call("on_epoch", state.epoch - 1, entry)
         run.tracker.epoch(state.epoch, entry)
@@ -155,10 +155,7 @@ class Loop:
             if part in run.pipeline.parts:
                 found = run.metrics.score(part, requested=True)
                 scores |= {f"{part}/{key}": _defined(value) for key, value in found.scores.items()}
-                per_image[part] = {
-                    "id": list(run.pipeline.parts[part].ids),
-                    **{key: [_defined(float(v)) for v in values] for key, values in found.per_image.items()},
-                }
+                per_image[part] = self._per_image(part, found)
         return RunResult(
             objective=scores.get(OBJECTIVE),
             epoch=state.best_epoch if self.has_val else state.epoch,
@@ -166,8 +163,14 @@ class Loop:
             scores=scores,
             test_at=state.test_at,
             per_image=per_image,
+            per_image_test_at=state.per_image_test_at,
             out_dir=str(run.out_dir),
         )
+
+    def _per_image(self, part: str, found: PartScores) -> dict[str, list[Any]]:
+        """What RunResult.per_image keeps of a part."""
+        scores = {key: [_defined(float(v)) for v in values] for key, values in found.per_image.items()}
+        return {"id": list(self.run.pipeline.parts[part].ids), **scores}
 
 
 def _defined(value: float) -> float | None:

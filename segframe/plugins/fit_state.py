@@ -33,6 +33,7 @@ SAVED = (
     "best_score",
     "stopped",
     "test_at",
+    "per_image_test_at",
 )
 
 
@@ -54,6 +55,7 @@ class FitState:
         self.stopped = False
         """Stopped early."""
         self.test_at: dict[str, dict[str, float | None]] = {}
+        self.per_image_test_at: dict[str, dict[str, list[Any]]] = {}
         self.saved_at = time.monotonic()
 
     def count(self, loss: float, images: int) -> None:
@@ -64,7 +66,7 @@ class FitState:
         self.images += images
 
     def epoch_numbers(self) -> dict[str, float]:
-        """What the epoch's training came to."""
+        """What the epoch's training came to; train/loss is what was minimised (segframe.step)."""
         return {
             "train/loss": self.loss_sum / self.images,
             "learning_rate": learning_rate_at(self.run.optimizer, self.step - 1),

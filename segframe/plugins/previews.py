@@ -1,10 +1,12 @@
 """What a run shows when it is done: the worst, median and best image with its mask, and the curves; the
-table of every image's scores."""
+table of every image's scores. After each epoch of train.score_test_at: the test images."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Generator
+import logging
+import math
+from collections.abc import Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from segframe.atomic import replacing
@@ -12,6 +14,11 @@ from segframe.hooks import hookimpl
 
 if TYPE_CHECKING:
     from segframe.experiment import Run, RunResult
+    from segframe.figures import Overlay
+
+log = logging.getLogger("segframe")
+
+MOST_IMAGES, PAGE = 96, 8  # drawing an image takes about 0.15 s; a PNG of more rows is hard to look at
 
 
 @hookimpl(wrapper=True)
@@ -19,40 +26,92 @@ def segframe_fit(run: Run) -> Generator[None, RunResult, RunResult]:
     result = yield
     part = "test" if "test" in result.per_image else "val"
     if part in result.per_image:
-        _table(run, part, result.per_image[part])
+        _table(run, "per_image.csv", "part", {part: result.per_image[part]})
         _overlays(run, part, result.per_image[part]["dice"])
+    if result.per_image_test_at:
+        _table(run, "per_image_test_at.csv", "epoch", result.per_image_test_at)
     _curves(run)
     return result
 
 
-def _table(run: Run, part: str, per_image: dict[str, list[Any]]) -> None:
+@hookimpl
+def segframe_callbacks(run: Run) -> list[Any]:
+    return [TestPictures(run)] if run.config["train"]["score_test_at"] else []
+
+
+class TestPictures:
+    """figures/test_epoch_N.png: the test images with mask and prediction, PAGE of them a file.
+
+    An epoch that is done again after a kill draws the same file again.
+    """
+
+    def __init__(self, run: Run):
+        self.run, self.epochs = run, frozenset(run.config["train"]["score_test_at"])
+
+    def on_epoch(self, epoch: int, logs: Mapping[str, Any]) -> None:
+        if epoch + 1 in self.epochs:
+            self._draw(epoch + 1)
+
+    def _draw(self, epoch: int) -> None:
+        from segframe.figures import overlay_grid
+
+        ids = self.run.pipeline.parts["test"].ids
+        if len(ids) > MOST_IMAGES:
+            log.info("Epoch %d: the first %d of %d test images are drawn.", epoch, MOST_IMAGES, len(ids))
+        rows = _rows(self.run, "test", {name: position for position, name in enumerate(ids[:MOST_IMAGES])})
+        pages = [rows[start : start + PAGE] for start in range(0, len(rows), PAGE)]
+        for number, page in enumerate(pages, start=1):
+            name = f"test_epoch_{epoch}.png" if len(pages) == 1 else f"test_epoch_{epoch}_page_{number}.png"
+            overlay_grid(self.run.out_dir / "figures" / name, page, self.run.dataset.class_names)
+
+
+def _table(run: Run, name: str, first: str, tables: Mapping[str, Mapping[str, Sequence[Any]]]) -> None:
+    """A CSV file of each image's scores; its first column has the keys of `tables`."""
     with (
-        replacing(run.out_dir / "per_image.csv") as path,
+        replacing(run.out_dir / name) as path,
         open(path, "w", newline="", encoding="utf-8") as file,
     ):
-        rows = csv.writer(file)
-        rows.writerow(["part", *per_image])
-        for values in zip(*per_image.values(), strict=True):
-            rows.writerow([part, *("" if value is None else value for value in values)])
+        lines = csv.writer(file)
+        lines.writerow([first, *next(iter(tables.values()))])
+        for key, scores in tables.items():
+            for values in zip(*scores.values(), strict=True):
+                lines.writerow([key, *("" if value is None else value for value in values)])
 
 
-def _overlays(run: Run, part: str, dice: list[float | None]) -> None:
-    from segframe.figures import Overlay, overlay_grid
+def _overlays(run: Run, part: str, dice: Sequence[float | None]) -> None:
+    from segframe.figures import overlay_grid
 
     scored = sorted((value, position) for position, value in enumerate(dice) if value is not None)
     if not scored:
         return
     picks = {"worst": scored[0], "median": scored[(len(scored) - 1) // 2], "best": scored[-1]}
-    chosen = run.pipeline.parts[part]
-    positions = [position for _, position in picks.values()]
-    samples = run.dataset.read(chosen.split, [chosen.indices[position] for position in positions])
-    rows = [
-        Overlay(f"{pick}: {chosen.ids[position]}, Dice {score:.3f}", sample.image, sample.mask, prediction)
-        for (pick, (score, position)), sample, prediction in zip(
-            picks.items(), samples, run.metrics.predict(part, positions), strict=True
-        )
-    ]
+    ids = run.pipeline.parts[part].ids
+    rows = _rows(run, part, {f"{pick}: {ids[position]}": position for pick, (_, position) in picks.items()})
     overlay_grid(run.out_dir / "figures" / f"{part}_overlays.png", rows, run.dataset.class_names)
+
+
+def _rows(run: Run, part: str, positions: Mapping[str, int]) -> list[Overlay]:
+    """{title: position in the part} -> rows of a figure, predicted with the model's present weights."""
+    import numpy as np
+
+    from segframe.figures import Overlay
+    from segframe.metrics import confusion, image_scores
+
+    chosen, names = run.pipeline.parts[part], run.dataset.class_names
+    samples = run.dataset.read(chosen.split, [chosen.indices[position] for position in positions.values()])
+    predictions = run.metrics.predict(part, list(positions.values()))
+    counts = [
+        confusion(sample.mask, ids, len(names)) for sample, ids in zip(samples, predictions, strict=True)
+    ]
+    dice = image_scores(np.stack(counts), names)["dice"]
+    return [
+        Overlay(f"{title}, Dice {_told(score)}", sample.image, sample.mask, prediction)
+        for title, score, sample, prediction in zip(positions, dice, samples, predictions, strict=True)
+    ]
+
+
+def _told(score: float) -> str:
+    return "undefined" if math.isnan(score) else f"{score:.3f}"
 
 
 def _curves(run: Run) -> None:

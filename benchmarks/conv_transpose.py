@@ -7,10 +7,11 @@ quartiles: where these lie far apart, the machine was not quiet enough to conclu
 
     python benchmarks/conv_transpose.py [--out benchmarks/results/conv_transpose_cpu.json] [--rounds 25]
 
-PyTorch (channels-last) is left out where it is not installed. Its times can be trusted on a quiet machine
-alone: another program on the same two cores made it 15 times slower. `load_before` is the load average before
-the start. "ours_same" is ours with Keras's padding, where both are the same operation: how far its ratio is
-from 1 is what noise there is.
+PyTorch (channels-last) runs in a process of its own, by turns with the others: beside TensorFlow in one
+process it ended in a floating point exception on a GPU. It is left out where it is not installed. Its times
+can be trusted on a quiet machine alone: another program on the same two cores made it 15 times slower.
+`load_before` is the load average before the start. "ours_same" is ours with Keras's padding, where both are
+the same operation: how far its ratio is from 1 is what noise there is.
 "launch" is the call of a graph that does next to nothing, a cost that is in the times of all TensorFlow ways.
 Goal: ours / Keras at most 1.0.
 """
@@ -21,6 +22,8 @@ import argparse
 import json
 import os
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -81,6 +84,46 @@ def launch_way(images) -> Callable[[int], None]:
     return run
 
 
+class Torch:
+    """PyTorch in a process of its own: answers (shape, dtype, step, count) with seconds."""
+
+    def __init__(self):
+        self.process = subprocess.Popen(
+            [sys.executable, __file__, "--torch"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self.facts = json.loads(self.process.stdout.readline() or "{}")
+
+    def way(self, shape, dtype: str, step: bool) -> Callable[[int], float]:
+        def run(count):
+            self.process.stdin.write(json.dumps([shape, dtype, step, count]) + "\n")
+            self.process.stdin.flush()
+            return json.loads(self.process.stdout.readline())
+
+        return run
+
+    def close(self) -> None:
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def torch_process() -> None:
+    """The other end of Torch."""
+    try:
+        import torch
+    except ImportError:
+        return
+    torch.backends.cudnn.benchmark = True
+    print(json.dumps({"version": torch.__version__, "cuda": torch.cuda.is_available()}), flush=True)
+    last, run = None, None
+    for line in sys.stdin:
+        *what, count = json.loads(line)
+        if what != last:
+            last, run = what, torch_way(torch, *what)
+        start = time.perf_counter()
+        run(count)
+        print(json.dumps(time.perf_counter() - start), flush=True)
+
+
 def torch_way(torch, shape, dtype: str, step: bool) -> Callable[[int], None]:
     batch, height, width, channels, filters = shape
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -102,21 +145,24 @@ def torch_way(torch, shape, dtype: str, step: bool) -> Callable[[int], None]:
     return run
 
 
-def compare(ways: dict[str, Callable[[int], None]], rounds: int) -> dict:
+def seconds_of(run: Callable[[int], float | None], count: int) -> float:
+    """By this process's clock, unless the way has measured by itself."""
+    start = time.perf_counter()
+    own = run(count)
+    return time.perf_counter() - start if own is None else own
+
+
+def compare(ways: dict[str, Callable[[int], float | None]], rounds: int) -> dict:
     """Ratios of `ours` to each other way, and the seconds of each run."""
     counts = {}
     for name, run in ways.items():
         run(3)  # the first compiles, and chooses kernels
-        start = time.perf_counter()
-        run(5)
-        counts[name] = max(5, int(SECONDS / (time.perf_counter() - start) * 5))
+        counts[name] = max(5, int(SECONDS / seconds_of(run, 5) * 5))
     times = {name: [] for name in ways}
     for number in range(rounds):
         # Forwards and backwards, so that no way always follows the same one.
         for name in list(ways) if number % 2 else reversed(list(ways)):
-            start = time.perf_counter()
-            ways[name](counts[name])
-            times[name].append((time.perf_counter() - start) / counts[name])
+            times[name].append(seconds_of(ways[name], counts[name]) / counts[name])
 
     report = {"milliseconds": {n: round(statistics.median(each) * 1e3, 4) for n, each in times.items()}}
     pairs = [("ours", "keras"), ("ours_same", "keras"), ("ours", "torch"), ("keras", "torch")]
@@ -133,18 +179,16 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path)
     parser.add_argument("--rounds", type=int, default=25)
+    parser.add_argument("--torch", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.torch:
+        torch_process()
+        return
     load_before = os.getloadavg()[0]
     share_gpus()
-    try:
-        import torch
-
-        torch.backends.cudnn.benchmark = True
-    except ImportError:
-        torch = None
+    torch = Torch()
     gpu = bool(tf.config.list_physical_devices("GPU"))
-    if torch and gpu != torch.cuda.is_available():
-        torch = None  # nothing to compare: one of the two would run on the CPU
+    comparable = torch.facts.get("cuda") == gpu  # otherwise one of the two would run on the CPU
     results = []
     for dtype in ["float32", "bfloat16"] if gpu else ["float32"]:
         for shape in SHAPES:
@@ -166,17 +210,18 @@ def main() -> None:
                         for name, layer in layers.items()
                     }
                     ways["launch"] = launch_way(images)
-                    if torch:
-                        ways["torch"] = torch_way(torch, shape, dtype, step)
+                    if comparable:
+                        ways["torch"] = torch.way(shape, dtype, step)
                     what = {"shape": shape, "dtype": dtype, "xla": xla, "what": "step" if step else "forward"}
                     results.append(what | compare(ways, arguments.rounds))
                     print(json.dumps(results[-1]), flush=True)
+    torch.close()
     report = {
         "command": f"python benchmarks/conv_transpose.py --rounds {arguments.rounds}",
         "shapes": "batch, height, width, channels, filters",
         "load_before": load_before,
         "results": results,
-        "versions": versions(plugin_manager()) | ({"torch": torch.__version__} if torch else {}),
+        "versions": versions(plugin_manager()) | ({"torch": torch.facts["version"]} if comparable else {}),
         "machine": {key: value for key, value in machine().items() if key != "command"},
     }
     if arguments.out:

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from segframe import SegframeError
 from segframe_unet import build_unet, segframe_models
-from segframe_unet.unet import auto_depth
+from segframe_unet.settings import auto_depth
 
 FACTS = {"image_shape": (20, 28, 3), "num_classes": 3}
 TINY = FACTS | {"depth": 2, "filters": 2}
@@ -191,9 +191,9 @@ def test_settings_out_of_range_are_refused(settings, message):
 
 def test_settings_are_checked_without_tensorflow():
     program = (
-        "import sys, segframe_unet\n"
+        "import sys, segframe, segframe_unet\n"
         "try: segframe_unet.build_unet(image_shape=(8, 8, 1), num_classes=2, depth=0)\n"
-        "except segframe_unet.unet.SegframeError: print({'keras', 'tensorflow', 'numpy'} & set(sys.modules))"
+        "except segframe.SegframeError: print({'keras', 'tensorflow', 'numpy'} & set(sys.modules))"
     )
     shown = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
     assert shown.strip() == "set()"

@@ -4,9 +4,9 @@
 
 The network computes what segframe's U-Net computes; the rest are PyTorch's defaults: Kaiming uniform weights,
 batch normalisation with epsilon 1e-5, Adam with epsilon 1e-8, TF32 convolutions on a GPU. The data, their
-normalisation and the scores are segframe's; TensorFlow is not imported. `--init segframe` and `--norm-epsilon
-1e-3` take two of the differences away. Needs torch (the extra `parity`) and, for 64 filters, a GPU. Writes JSON
-after each run; benchmarks/cars_report.py makes tables of it.
+normalisation and the scores are segframe's; TensorFlow is not imported. `--init segframe` and
+`--norm-epsilon 1e-3` take two of the differences away. Needs torch (the extra `parity`) and, for 64 filters,
+a GPU. Writes JSON after each run, which benchmarks/cars_report.py makes tables of.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from segframe.normalisation import Normalisation, measure
 from segframe.plugins.hdf5 import open_hdf5
 from segframe.split import parts
 
-KEYS = ("iou/car", "dice/car", "pixel_accuracy")
+KEYS = ("iou", "dice", "pixel_accuracy")
 DEPTH = 4
 
 
@@ -145,16 +145,18 @@ def train(arguments: argparse.Namespace, dataset, decoder: str, seed: int, devic
             mean = {key: round(statistics.fmean(per_image[str(epoch)][key]), 4) for key in KEYS}
             print(f"{decoder} seed {seed} epoch {epoch}: loss {losses[-1]:.4f} {mean}", flush=True)
     return {
-        "decoder_filters": decoder,
+        "recipe": f"pytorch {decoder}",
         "seed": seed,
+        "words": [f"init={arguments.init}", f"norm_epsilon={arguments.norm_epsilon:g}"],
         "parameters": sum(weight.numel() for weight in net.parameters()),
-        "test": {
+        "test_at": {
             epoch: {key: statistics.fmean(found[key]) for key in KEYS} for epoch, found in per_image.items()
         },
-        "test_ids": list(chosen["test"].ids),
-        "per_image": per_image,
-        "train_loss": losses,
-        "seconds": time.perf_counter() - start,
+        "per_image_test_at": {
+            epoch: {"id": list(chosen["test"].ids), **found} for epoch, found in per_image.items()
+        },
+        "history": {"train/loss": losses},
+        "process_seconds": time.perf_counter() - start,
     }
 
 

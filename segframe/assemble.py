@@ -17,6 +17,7 @@ from segframe.interrupt import Interrupt
 from segframe.loss_maps import maps_of, warping
 from segframe.manager import Plugins
 from segframe.record import Record
+from segframe.settings import steps_per_epoch
 from segframe.split import Part
 from segframe.tracking import Telling
 
@@ -67,6 +68,7 @@ def put_together(
     from segframe.pipeline import Pipeline
     from segframe.requested_metrics import RequestedMetrics
     from segframe.step import Steps
+    from segframe.weight_average import WeightAverage
 
     train = config["train"]
     augmentations = {
@@ -88,9 +90,8 @@ def put_together(
         size_multiple=getattr(model, "size_multiple", 1),
         maps=maps,
     )
-    optimizer = build(
-        plugins, "optimizer", config["optimizer"], total_steps=pipeline.steps("train") * train["epochs"]
-    )
+    total_steps = steps_per_epoch(train, len(chosen["train"].ids)) * train["epochs"]
+    optimizer = build(plugins, "optimizer", config["optimizer"], total_steps=total_steps)
     if train["precision"] == "float16":
         import keras
 
@@ -104,6 +105,7 @@ def put_together(
         num_classes=dataset.num_classes,
         augmented=bool(augmentations),
         xla=xla,
+        average=WeightAverage(model, train["weight_average"]) if train["weight_average"] else None,
     )
     requested = RequestedMetrics(
         {

@@ -1,6 +1,6 @@
 """All of a run's state in one file, written atomically, read back exactly.
 
-checkpoint.h5:  /model/N, /optimizer/N, /best/N   variables in their order, as they are in memory
+checkpoint.h5:  /model/N, /optimizer/N, /average/N, /best/N   variables in their order, as they are in memory
                 /state        JSON: identity of the run, epoch, step, history, early stopping, callbacks
                 attrs sha256  over the names, dtypes, shapes and bytes of all of it
 

@@ -49,10 +49,12 @@ class Train(TypedDict):
 
     __pydantic_config__ = {"extra": "forbid"}  # type: ignore[misc]
     epochs: Annotated[int, _at_least(1)]
+    steps_per_epoch: Annotated[int, _at_least(1)] | None
     batch_size: Annotated[int, _at_least(1)]
     precision: Literal["float32", "bfloat16", "float16"]
     xla: bool | Literal["auto"]
     deterministic: bool
+    weight_average: Annotated[float, _between(0, 1)] | None
     early_stopping_epochs: Annotated[int, _at_least(1)] | None
     score_test_at: list[Annotated[int, _at_least(1)]]
     resume: Literal["auto", "must", "never"]
@@ -76,6 +78,11 @@ OWN: dict[str, Any] = {
 }
 SECTIONS = ("dataset", "model", "loss", "optimizer", "augment", "metrics", "tracker")
 """The sections that plugins take."""
+
+
+def steps_per_epoch(train: Mapping[str, Any], samples: int) -> int:
+    """Weight updates of an epoch: train.steps_per_epoch, or one pass over the training samples."""
+    return train["steps_per_epoch"] or -(-samples // train["batch_size"])
 
 
 def check_settings(config: Mapping[str, Any]) -> None:

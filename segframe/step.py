@@ -10,6 +10,7 @@ import tensorflow as tf
 from segframe.custom_ops import custom_ops
 from segframe.normalisation import Normalisation
 from segframe.outputs import first, output_weights, predictor
+from segframe.weight_average import WeightAverage
 
 
 class Steps:
@@ -20,6 +21,7 @@ class Steps:
     Args:
         augmented: training images arrive scaled already (see segframe.pipeline).
         xla: compile with XLA; every new image size compiles again.
+        average: takes in the weights after each update.
     """
 
     def __init__(
@@ -32,9 +34,11 @@ class Steps:
         num_classes: int,
         augmented: bool,
         xla: bool,
+        average: WeightAverage | None = None,
     ):
         self.model, self.loss, self.optimizer = model, loss, optimizer
         self.normalisation, self.num_classes, self.augmented = normalisation, num_classes, augmented
+        self.average = average
         self.output_weights, self.predictor = output_weights(model), predictor(model)
         self.train = self._compiled(self._train, xla)
         self.evaluate = self._compiled(self._evaluate, xla)
@@ -59,6 +63,8 @@ class Steps:
             scaled = self.optimizer.scale_loss(mean)
         variables = [variable.value for variable in self.model.trainable_variables]
         self.optimizer.apply(tape.gradient(scaled, variables), self.model.trainable_variables)
+        if self.average:
+            self.average.update()
         return mean, per_image
 
     def _evaluate(self, image: tf.Tensor, target: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import math
 import time
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from segframe.errors import SegframeError
 from segframe.hooks import hookimpl
+from segframe.settings import steps_per_epoch
 
 if TYPE_CHECKING:
     from segframe.evaluator import PartScores
@@ -43,7 +45,10 @@ class Loop:
         ]
         self.state = FitState(run, self.callbacks)
         self.state.restore()
-        self.batches = run.pipeline.stream(self.state.epoch, self.state.step_in_epoch)
+        self.steps_per_epoch = steps_per_epoch(self.settings, len(run.pipeline.parts["train"].ids))
+        # The pipeline counts passes over the data; with train.steps_per_epoch they are not the epochs.
+        self.batches = run.pipeline.stream(*divmod(self.state.step, run.pipeline.steps("train")))
+        self.average = run.metrics.steps.average
         self.said_wait = False
 
     def call(self, method: str, *arguments: Any) -> None:
@@ -55,7 +60,8 @@ class Loop:
         state = self.state
         while state.epoch < self.settings["epochs"] and not state.stopped:
             self._steps()
-            self._end_epoch()
+            with self.average.in_place() if self.average else nullcontext():
+                self._end_epoch()
             self._save_and_leave(due=state.epoch == self.settings["epochs"] or state.stopped)
 
     def _steps(self) -> None:
@@ -64,7 +70,7 @@ class Loop:
 
         state, train_step = self.state, self.run.metrics.steps.train
         pending = None
-        for _ in range(state.step_in_epoch, self.run.pipeline.steps("train")):
+        for _ in range(state.step_in_epoch, self.steps_per_epoch):
             start = time.perf_counter()
             batch = next(self.batches)
             waited = time.perf_counter() - start
@@ -149,6 +155,8 @@ class Loop:
             log.warning("train.score_test_at: epochs %s were not reached.", ", ".join(map(str, missed)))
         if self.has_val:
             state.load_best()
+        elif self.average:
+            self.average.adopt()
         scores: dict[str, float | None] = {}
         per_image: dict[str, dict[str, list[Any]]] = {}
         for part in ("val", "test"):

@@ -104,6 +104,7 @@ class FitState:
         arrays = {
             "model": checkpoint.values_of(self.run.model.variables),
             "optimizer": checkpoint.values_of(self.run.optimizer.variables),
+            "average": checkpoint.values_of(self._averages()),
             "best": self.best_weights,
         }
         state = {key: getattr(self, key) for key in SAVED}
@@ -129,6 +130,7 @@ class FitState:
             )
         checkpoint.assign(self.run.model.variables, arrays["model"], "model")
         checkpoint.assign(self.run.optimizer.variables, arrays["optimizer"], "optimizer")
+        checkpoint.assign(self._averages(), arrays["average"], "average of the weights")
         self.best_weights = arrays["best"]
         for key in SAVED:
             setattr(self, key, state[key])
@@ -145,6 +147,10 @@ class FitState:
         # Epochs that were finished after the checkpoint are done again, and would stand there twice.
         write_json(self.run.out_dir / "history.json", self.history)
         log.info("Continuing after epoch %d, step %d.", self.epoch, self.step)
+
+    def _averages(self) -> list[Any]:
+        average = self.run.metrics.steps.average
+        return average.variables if average else []
 
     def _identity(self) -> dict[str, Any]:
         return Record(self.run.out_dir).read("record.json")["identity"]

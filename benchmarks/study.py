@@ -134,7 +134,9 @@ class Study:
             "per_image_test_at": {e: _foreground(of) for e, of in result["per_image_test_at"].items()},
             "history": {key: [epoch.get(key) for epoch in history] for key in HISTORY[job.grid == "cars"]},
             "parameters": facts["parameters"],
-            "images_per_second": statistics.median(epoch["images_per_second"] for epoch in history[-10:]),
+            "images_per_second": statistics.median(
+                epoch["images_per_second"] for epoch in history[1:] or history
+            ),
             "train_seconds": sum(epoch["train_seconds"] for epoch in history),
             "process_seconds": seconds,
             "xla": facts["xla"],

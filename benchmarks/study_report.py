@@ -117,31 +117,31 @@ def _table(by_recipe: Mapping[str, Sequence[Run]], headings: Mapping[str, str], 
     lines = ["| | seeds | " + " | ".join(headings[key] for key in keys) + " |"]
     lines += ["|---|---:|" + "---:|" * len(keys)]
     for recipe, runs in by_recipe.items():
-        cells = [cell(found[key][recipe]) for key in keys]
+        cells = [cell(found[key][recipe], _digits(key)) for key in keys]
         lines += [f"| `{recipe}` | {len(runs)} | " + " | ".join(cells) + " |"]
     return lines
 
 
-def _mean(values: Sequence[float]) -> str:
+def _digits(key: str) -> str:
+    """How a number is written: pixels to hundredths, scores to four places, costs to three digits."""
+    return ".2f" if "hd95" in key else "d" if key == "parameters" else ".3g" if key in COSTS else ".4f"
+
+
+def _mean(values: Sequence[float], digits: str) -> str:
     if not values:
         return ""
+    if digits == "d":  # a count, the same for every seed
+        return ", ".join(f"{value:d}" for value in dict.fromkeys(map(int, values)))
     mean, half = interval(values)
-    return f"{_number(mean)}" if math.isnan(half) or half == 0 else f"{_number(mean)} ± {_number(half)}"
+    return f"{mean:{digits}}" if math.isnan(half) or half == 0 else f"{mean:{digits}} ± {half:{digits}}"
 
 
-def _difference(values: Sequence[float]) -> str:
+def _difference(values: Sequence[float], digits: str) -> str:
     """With the interval's ends, and a star where 0 is outside of it."""
     if not values:
         return ""
     mean, half = interval(values)
     if math.isnan(half):
-        return f"{_number(mean, sign=True)}"
-    ends = f"{_number(mean - half, sign=True)} to {_number(mean + half, sign=True)}"
-    return f"{_number(mean, sign=True)} ({ends}){' *' if abs(mean) > half else ''}"
-
-
-def _number(value: float, sign: bool = False) -> str:
-    text = f"{value:.0f}" if abs(value) >= 1000 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.4f}"
-    if 0 < abs(value) < 1e-3:
-        text = f"{value:.1e}"
-    return f"+{text}" if sign and value > 0 else text
+        return f"{mean:+{digits}}"
+    star = " *" if abs(mean) > half else ""
+    return f"{mean:+{digits}} ({mean - half:+{digits}} to {mean + half:+{digits}}){star}"

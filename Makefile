@@ -21,10 +21,10 @@ test: $(VENV)/.test-installed
 test-core: $(VENV)/.test-installed
 	SEGFRAME_BLOCK=unet,uresnet,losses $(BIN)/python -m pytest -n 2 tests -m "not slow and not bundled" -k "not browser" $(MORE)
 
-# The transposed convolution beside PyTorch's, which is installed for it (its CPU build is enough).
+# The transposed convolution and the U-Net beside PyTorch's, which is installed for it (its CPU build is enough).
 parity: $(VENV)/.test-installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
-	$(BIN)/python -m pytest -n 2 plugins/unet/tests/test_transposed_conv_parity.py
+	$(BIN)/python -m pytest -n 2 plugins/unet/tests/test_transposed_conv_parity.py plugins/unet/tests/test_unet_parity.py
 
 test-slow: $(VENV)/.test-installed
 	$(BIN)/python -m pytest -m slow

@@ -79,8 +79,9 @@ def measure(serve, images: np.ndarray, depth: int) -> tuple[dict[str, float], di
     middles = []
     for grey in GREYS:
         flat = np.full((1, side, side, images.shape[-1]), grey * top, np.float32)
-        middles.append(contrast(serve(flat)[0])[margin:-margin, margin:-margin])
-    pattern = float(np.sqrt(np.mean([np.square(m - m.mean((0, 1))) for m in middles])))
+        middle = contrast(serve(flat)[0])[margin:-margin, margin:-margin]
+        middles.append(middle - middle.mean((0, 1)))
+    pattern = float(np.sqrt(np.mean(np.square(middles))))
     numbers = {
         "period2_share": float(np.nanmean([period2_share(one) for one in logits])),
         "nyquist_share": float(np.nanmean([nyquist_share(one) for one in logits])),

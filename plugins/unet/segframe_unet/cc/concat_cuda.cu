@@ -1,15 +1,19 @@
+#include <cuda_pipeline.h>
 #include <cuda_runtime.h>
 
 #include <algorithm>
 
 #include "concat.h"
 
-// Three kernels, by what rows and addresses are multiples of. A thread moves kVectors vectors of 16 bytes, and
-// its loads are under way together:
-//   VectorKernel    multiples of 16 bytes: a load and a store each, in the order of the whole
-//   Shift kernels   rows of 16 bytes or more: a vector of the destination is put together from
-//                   the one or two pieces of source that it covers, loaded by aligned vectors
-//   UnitKernel      anything else, unit by unit: parts of one or two channels
+// By what rows and addresses are multiples of:
+//   VectorKernel       multiples of 16 bytes: a load and a store each, in the order of the whole; a thread moves
+//                      kVectors vectors, and its loads are under way together
+//   ShiftConcatKernel  rows of 16 bytes or more: a vector of the destination is put together from the one or two
+//                      pieces of source that it covers, loaded by aligned vectors
+//   StagedSplitKernel  the way back: the same, but a block brings its rows to shared memory first, as the pieces of
+//                      a part lie far apart in the whole
+//   ShiftSplitKernel   the same without shared memory, for rows that are too long for it
+//   UnitKernel         anything else, unit by unit: parts of one or two channels
 namespace segframe {
 namespace {
 
@@ -18,7 +22,9 @@ constexpr int kVectors = 4;
 constexpr int kTile = kThreads * kVectors;
 constexpr int kShiftVectors = 2;
 constexpr int kShiftTile = kThreads * kShiftVectors * 16;  // bytes
-constexpr int kSplitTile = 4 * kShiftTile;
+constexpr int kStagedTile = 8192;   // bytes of the whole, about; a block stages one row more
+constexpr int kStagedRows = 8;      // of a block at least, so that the row more is little
+constexpr int kStagedWidth = 4000;  // bytes of a row at most: 9 of them fit into what every device has, 48 KB
 
 // Rows and offsets are in units of the kernel: 16 bytes, 1 byte, or the widest type that all are multiples of.
 struct Plan {
@@ -26,7 +32,8 @@ struct Plan {
   int64_t rows;
   int64_t units[kMaxParts];       // a row of each part
   int64_t offset[kMaxParts + 1];  // in a row of the whole; its end last
-  int64_t block_rows, chunks;     // ShiftSplitKernel: rows of a block, or blocks of a row
+  int64_t block_rows;             // StagedSplitKernel: rows of a block
+  int64_t chunks;                 // ShiftSplitKernel: blocks of a row
   char* part[kMaxParts];
   char* whole;
 };
@@ -136,37 +143,72 @@ __global__ void __launch_bounds__(kThreads) ShiftConcatKernel(const __grid_const
   }
 }
 
-// A block takes some rows, or a share of one, for all parts, so that a piece of memory that two parts share is
-// read from the cache the second time. A vector belongs to the block of its first byte.
-template <typename Index>
+// A block takes a share of a row for all parts. A vector belongs to the block of its first byte.
 __global__ void __launch_bounds__(kThreads) ShiftSplitKernel(const __grid_constant__ Plan plan) {
-  const int64_t width = plan.offset[plan.parts];
-  const int64_t first_row = blockIdx.x / plan.chunks * plan.block_rows, chunk = blockIdx.x % plan.chunks;
-  const int64_t last_row = min(first_row + plan.block_rows, plan.rows);
-  __shared__ int64_t first_vector[kMaxParts];  // of the block, in each part
-  __shared__ int vectors[kMaxParts + 1];       // of the block, in the parts before
-  if (threadIdx.x == 0) {
-    vectors[0] = 0;
-    for (int part = 0; part < plan.parts; ++part) {
-      const int64_t row_bytes = plan.units[part], first = first_row * row_bytes;
-      const int64_t begin = first + row_bytes * chunk / plan.chunks;
-      const int64_t end = plan.chunks == 1 ? last_row * row_bytes : first + row_bytes * (chunk + 1) / plan.chunks;
-      first_vector[part] = (begin + 15) / 16;
-      vectors[part + 1] = vectors[part] + static_cast<int>((end + 15) / 16 - first_vector[part]);
+  const int64_t width = plan.offset[plan.parts], row = blockIdx.x / plan.chunks, chunk = blockIdx.x % plan.chunks;
+  for (int part = 0; part < plan.parts; ++part) {
+    const int64_t row_bytes = plan.units[part], first = row * row_bytes, count = plan.rows * row_bytes;
+    const int64_t begin = (first + row_bytes * chunk / plan.chunks + 15) / 16;
+    const int64_t end = (first + row_bytes * (chunk + 1) / plan.chunks + 15) / 16;
+    const char* piece_end = plan.whole + row * width + plan.offset[part] + row_bytes;
+    for (int64_t vector = begin + threadIdx.x; vector < end; vector += kThreads) {
+      const int64_t at = vector * 16, left = first + row_bytes - at;
+      Store(plan.part[part], at, count,
+            Gather(piece_end - left, UpTo16(left), piece_end + (width - row_bytes), UpTo16(count - at)));
     }
   }
+}
+
+__device__ inline ulonglong2 LoadShared(const char* start) {
+  const int skew = reinterpret_cast<uintptr_t>(start) & 3, bits = skew * 8;
+  const uint32_t* words = reinterpret_cast<const uint32_t*>(start - skew);
+  uint32_t found[4] = {words[0], words[1], words[2], words[3]};
+  if (bits) {
+    for (int k = 0; k < 3; ++k) found[k] = __funnelshift_r(found[k], found[k + 1], bits);
+    found[3] = __funnelshift_r(found[3], words[4], bits);
+  }
+  return {found[0] | static_cast<unsigned long long>(found[1]) << 32,
+          found[2] | static_cast<unsigned long long>(found[3]) << 32};
+}
+
+// As Gather, from shared memory: there more may be read than is wanted.
+__device__ inline ulonglong2 GatherShared(const char* here, int left, const char* next, int wanted) {
+  const ulonglong2 value = LoadShared(here);
+  if (left >= wanted) return value;
+  const ulonglong2 rest = LoadShared(next - left);
+  return {Merge(value.x, rest.x, left), Merge(value.y, rest.y, left - 8)};
+}
+
+// Units are bytes. A block takes plan.block_rows rows and, as its last vectors may reach into it, one more. The
+// stage begins 16 bytes into shared memory: a second piece is read from `left` bytes before it.
+__global__ void __launch_bounds__(kThreads) StagedSplitKernel(const __grid_constant__ Plan plan) {
+  extern __shared__ uint4 stage[];
+  const int width = static_cast<int>(plan.offset[plan.parts]);
+  const int64_t first_row = blockIdx.x * plan.block_rows;
+  const int64_t last_row = min(first_row + plan.block_rows, plan.rows);
+  const char* start = plan.whole + first_row * width;
+  const int bytes = static_cast<int>(min(last_row + 1, plan.rows) - first_row) * width;
+  const int skew = reinterpret_cast<uintptr_t>(start) & 15;
+  for (int i = threadIdx.x; i * 16 < skew + bytes; i += kThreads)
+    __pipeline_memcpy_async(stage + 1 + i, start - skew + 16 * i, 16);
+  __pipeline_commit();
+  __pipeline_wait_prior(0);
   __syncthreads();
-  for (int i = threadIdx.x; i < vectors[plan.parts]; i += kThreads) {
-    int part = 0;
-    while (i >= vectors[part + 1]) ++part;
-    const int64_t row_bytes = plan.units[part], count = plan.rows * row_bytes;
-    const int64_t at = (first_vector[part] + i - vectors[part]) * 16;
-    const Index from_row = at - first_row * row_bytes;
-    const Index row = from_row / static_cast<Index>(row_bytes);
-    const Index left = static_cast<Index>(row_bytes) - (from_row - row * static_cast<Index>(row_bytes));
-    const char* end = plan.whole + (first_row + row) * width + plan.offset[part] + row_bytes;  // of the piece
-    Store(plan.part[part], at, count,
-          Gather(end - left, UpTo16(left), end + (width - row_bytes), UpTo16(count - at)));
+  const char* shared = reinterpret_cast<const char*>(stage + 1) + skew;
+  for (int part = 0; part < plan.parts; ++part) {
+    const int row_bytes = static_cast<int>(plan.units[part]), from = static_cast<int>(plan.offset[part]);
+    if (row_bytes == 0) continue;
+    const int64_t first = first_row * row_bytes, count = plan.rows * row_bytes;
+    const int64_t begin = (first + 15) / 16 * 16;
+    const int lead = static_cast<int>(begin - first), end = static_cast<int>(last_row * row_bytes - begin);
+    for (int at = threadIdx.x * 16; at < end; at += kThreads * 16) {
+      const unsigned from_row = at + lead, row = from_row / static_cast<unsigned>(row_bytes);
+      const int left = static_cast<int>((row + 1) * row_bytes - from_row);
+      const char* piece_end = shared + row * width + from + row_bytes;
+      Store(plan.part[part], begin + at, count,
+            GatherShared(piece_end - left, min(left, 16), piece_end + (width - row_bytes),
+                         UpTo16(count - begin - at)));
+    }
   }
 }
 
@@ -196,14 +238,14 @@ Kernel ChooseVector(bool split, bool narrow) {
 }
 
 Kernel ChooseShift(bool split, bool narrow) {
-  if (split) return narrow ? ShiftSplitKernel<uint32_t> : ShiftSplitKernel<uint64_t>;
+  if (split) return ShiftSplitKernel;
   return narrow ? ShiftConcatKernel<uint32_t> : ShiftConcatKernel<uint64_t>;
 }
 
-const char* Launch(Kernel kernel, const Plan& plan, int64_t blocks, cudaStream_t stream) {
+const char* Launch(Kernel kernel, const Plan& plan, int64_t blocks, cudaStream_t stream, int64_t shared = 0) {
   if (blocks == 0) return nullptr;
   if (blocks >= int64_t{1} << 31) return "more than 2^31 blocks";
-  kernel<<<static_cast<unsigned>(blocks), kThreads, 0, stream>>>(plan);
+  kernel<<<static_cast<unsigned>(blocks), kThreads, static_cast<size_t>(shared), stream>>>(plan);
   const cudaError_t error = cudaGetLastError();
   return error == cudaSuccess ? nullptr : cudaGetErrorString(error);
 }
@@ -237,10 +279,14 @@ const char* Copy(const Layout& layout, const char* const* parts, const char* who
   int64_t blocks = (plan.rows * width + tile - 1) / tile;
   const bool narrow = width + tile < int64_t{1} << 31;
   if (vectors) return Launch(ChooseVector(split, narrow), plan, blocks, stream);
+  if (shift && split && width <= kStagedWidth) {
+    plan.block_rows = std::max<int64_t>(kStagedRows, kStagedTile / width);
+    blocks = (plan.rows + plan.block_rows - 1) / plan.block_rows;
+    return Launch(StagedSplitKernel, plan, blocks, stream, (plan.block_rows + 1) * width + 64);
+  }
   if (shift && split) {
-    plan.block_rows = std::max<int64_t>(1, kSplitTile / width);
-    plan.chunks = std::max<int64_t>(1, width / kSplitTile);
-    blocks = (plan.rows + plan.block_rows - 1) / plan.block_rows * plan.chunks;
+    plan.chunks = std::max<int64_t>(1, width / kShiftTile);
+    blocks = plan.rows * plan.chunks;
   }
   if (shift) return Launch(ChooseShift(split, narrow), plan, blocks, stream);
   if (unit == 8) return Launch(split ? UnitKernel<uint2, true> : UnitKernel<uint2, false>, plan, blocks, stream);

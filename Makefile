@@ -19,7 +19,7 @@ test: $(VENV)/.test-installed
 
 # The core by itself, without the bundled plugins. MORE: further words for pytest.
 test-core: $(VENV)/.test-installed
-	SEGFRAME_BLOCK=unet,uresnet,losses $(BIN)/python -m pytest -n 2 tests -m "not slow and not bundled" -k "not browser" $(MORE)
+	SEGFRAME_BLOCK=unet,uresnet,losses,tfds $(BIN)/python -m pytest -n 2 tests -m "not slow and not bundled" -k "not browser" $(MORE)
 
 # The transposed convolution and the U-Net beside PyTorch's, which is installed for it (its CPU build is enough).
 parity: $(VENV)/.test-installed
@@ -55,7 +55,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 lock: | $(VENV)/bin/uv
 	$(COMPILE) --extra cpu -o requirements.lock
 	$(COMPILE) --extra gpu -c requirements.lock -o requirements-gpu.lock
-	$(COMPILE) --extra cpu --extra dev -c requirements.lock -o requirements-dev.lock
+	$(COMPILE) --extra cpu --extra dev --extra tfds -c requirements.lock -o requirements-dev.lock
 
 clean:
 	rm -rf $(VENV) build *.egg-info

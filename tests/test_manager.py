@@ -10,7 +10,12 @@ from segframe import SegframeError, hookimpl
 from segframe.catalog import catalog
 from segframe.manager import _register, plugin_manager
 
-BUNDLED = {"unet": ("model", "unet"), "uresnet": ("model", "uresnet"), "losses": ("loss", "focal")}
+BUNDLED = {
+    "unet": ("model", "unet"),
+    "uresnet": ("model", "uresnet"),
+    "losses": ("loss", "focal"),
+    "tfds": ("dataset", "tfds"),
+}
 
 
 @pytest.mark.bundled

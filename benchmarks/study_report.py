@@ -74,7 +74,7 @@ def report(study: Mapping[str, Any]) -> str:
         scores = {**HEADINGS, **EXTRA.get(grid, {}), **EXTRA.get((grid, data), {})}
         lines += [f"### {grid}: {data}", "", *_means(by_recipe, scores), ""]
         base = by_recipe.get(BASELINES.get(grid, ""))
-        if base:
+        if base and len(by_recipe) > 1:
             lines += [f"Difference to `{base[0]['recipe']}`, seed by seed:", ""]
             lines += [*_differences(by_recipe, base, scores), ""]
         if grid.startswith("upsampling"):

@@ -22,15 +22,20 @@ import numpy as np
 
 from segframe.atomic import replacing
 from segframe.errors import SegframeError
+from segframe.hdf5_sink import Hdf5Sink
 
 Arrays = Mapping[str, Sequence[np.ndarray]]
 
 
 def save(path: Path, arrays: Arrays, state: Mapping[str, Any]) -> None:
-    """Write a checkpoint; a kill at any moment leaves the last one or this one, whole."""
+    """Write a checkpoint; a kill at any moment leaves the last one or this one, whole.
+
+    Raises:
+        SegframeError: the disk is full or cannot be written; the last checkpoint is still there.
+    """
     text = json.dumps(state)
-    with replacing(path) as temporary:
-        with h5py.File(temporary, "w") as file:
+    try:
+        with replacing(path) as temporary, Hdf5Sink(temporary) as sink, h5py.File(sink, "w") as file:
             for kind, values in arrays.items():
                 group = file.create_group(kind)
                 for number, value in enumerate(values):
@@ -38,6 +43,13 @@ def save(path: Path, arrays: Arrays, state: Mapping[str, Any]) -> None:
             # As a data set: an attribute ends at 64 KiB, and a history grows.
             file.create_dataset("state", data=np.frombuffer(text.encode(), np.uint8))
             file.attrs["sha256"] = _digest(arrays, text)
+    except OSError as error:
+        raise SegframeError(
+            str(path),
+            expected="a place to write the checkpoint to",
+            got=str(error),
+            remedy="Make room and give the same command again: it goes on from the last checkpoint.",
+        ) from error
 
 
 def load(path: Path) -> tuple[dict[str, list[np.ndarray]], dict[str, Any]]:

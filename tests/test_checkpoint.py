@@ -89,3 +89,29 @@ def test_values_of_another_network_are_refused():
 
     with pytest.raises(SegframeError, match="expected 1 variables"):
         checkpoint.assign([Variable()], [np.zeros((3, 2))], "model")
+
+
+FULL_DISK = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+from segframe import SegframeError, checkpoint
+path = Path(sys.argv[1])
+checkpoint.save(path, {"model": [np.zeros(3)]}, {"number": 1})
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
+try:
+    checkpoint.save(path, {"model": [np.ones(5_000), np.ones(300)]}, {"number": 2})
+except SegframeError as error:
+    print(error.got)
+print(checkpoint.load(path)[1])
+"""
+
+
+@pytest.mark.parametrize("size", [0, 700, 30_000])
+def test_a_full_disk_is_an_error_and_leaves_the_last_checkpoint(tmp_path, size):
+    """A limit on the size of files stands for the disk."""
+    words = [sys.executable, "-c", FULL_DISK, str(tmp_path / "c.h5"), str(size)]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "[Errno 27] File too large\n{'number': 1}\n"
+    assert [file.name for file in tmp_path.iterdir()] == ["c.h5"]

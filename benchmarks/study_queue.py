@@ -71,7 +71,7 @@ class Queue:
             thread.start()
         try:
             while any(thread.is_alive() for thread in threads):
-                threads[0].join(0.2) if threads[0].is_alive() else time.sleep(0.2)
+                time.sleep(0.1)
                 if self._past(self.stop) and not self.stopping:
                     self._end()
         except BaseException:  # Ctrl-C reaches the jobs as well, SIGTERM does not

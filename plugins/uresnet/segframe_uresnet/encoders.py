@@ -78,7 +78,7 @@ def resnet(
     """ResNet with post-activation: 7x7 convolution of stride 2, 3x3 max pooling of stride 2, residual blocks.
 
     The first block of each further size strides, a bottleneck in its 3x3 convolution (v1.5). Padding is
-    symmetric, as in the authors' code and PyTorch's.
+    symmetric, as PyTorch's.
 
     Args:
         counts: blocks at each size.

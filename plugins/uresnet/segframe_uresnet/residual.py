@@ -27,16 +27,17 @@ def residual_block(
     """relu(x + f(x)), f = 3x3 convolution, batch normalisation, ReLU, 3x3 convolution, batch normalisation.
 
     "bottleneck": f has three convolutions, 1x1 to filters / 4, 3x3, and 1x1 to filters. The stride is that of
-    the first 3x3 convolution (in a bottleneck He's own code strides in the 1x1 before it; in the 3x3 is what
-    is called v1.5). Where channels or size change, x passes through a 1x1 convolution of that stride and a
+    the first 3x3 convolution (He's own bottlenecks stride in the 1x1 before it; in the 3x3 is called v1.5).
+    Where channels or size change, or parts are two, x passes through a 1x1 convolution of that stride and a
     batch normalisation first (option B of the paper).
 
     Source:
         He et al., Deep Residual Learning, 2016, https://arxiv.org/abs/1512.03385.
     """
+    projects = _changes(parts, filters, stride)
     parts = join(parts, skip, name=name)
     shortcut = parts[0]
-    if _changes(parts, filters, stride):
+    if projects:
         shortcut = normalised_conv(
             parts, filters, norm=norm, name=f"{name}_shortcut", kernel_size=1, stride=stride
         )
@@ -64,9 +65,10 @@ def preactivation_block(
 ):
     """x + f(x), f = (batch normalisation, ReLU, 3x3 convolution) twice; kind and stride as in residual_block.
 
-    Where channels or size change, x passes through the first normalisation and ReLU of f and then a 1x1
-    convolution of that stride, as in the authors' code (their option "both_preact"): its batch normalisation
-    comes before it. Two parts are normalised one by one and then joined, which is the same as the reverse.
+    Where channels or size change, or parts are two, x passes through the first normalisation and ReLU of f
+    and then a 1x1 convolution of that stride, as in the authors' code (their option "both_preact"): its batch
+    normalisation comes before it. Two parts are normalised one by one and then joined, which is the same as
+    the reverse.
 
     Args:
         activated: the input has been normalised and rectified already; it is so for both paths, as in the
@@ -75,14 +77,14 @@ def preactivation_block(
     Source:
         He et al., Identity Mappings in Deep Residual Networks, 2016, https://arxiv.org/abs/1603.05027.
     """
-    shortcut = parts[0]
+    shortcut, projects = parts[0], _changes(parts, filters, stride)
     if not activated:
         marks = "ab" if len(parts) > 1 else [""]
         parts = [
             activate(part, norm, name=f"{name}_pre{mark}") for part, mark in zip(parts, marks, strict=True)
         ]
     parts = join(parts, skip, name=name)
-    if _changes(parts, filters, stride):
+    if projects:
         shortcut = conv(parts, filters, name=f"{name}_shortcut", kernel_size=1, stride=stride)
     branch = _branch(filters, kind, stride)
     for number, (width, kernel_size, step) in enumerate(branch, 1):

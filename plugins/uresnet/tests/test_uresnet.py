@@ -27,6 +27,95 @@ def test_takes_the_unets_settings_with_the_same_defaults():
     assert set(own) - set(unets) == {"block", "activation_order", "downsample"}
 
 
+def parameters_by_definition(depth, filters, channels, outputs, block, order, downsample):
+    """Weights of each convolution, and four numbers a channel for each normalisation; decoder "same"."""
+
+    def unit(before, width, *, decoder=False, activated=False, strides=False):
+        inner = width // 4
+        if block == "basic":
+            count, inside = 9 * before * width + 9 * width * width, [width]
+        else:
+            count = before * inner + 9 * inner * inner + inner * width
+            inside = [inner, inner]
+        normalised = [*inside, width] if order == "post" else [*inside, 0 if activated else before]
+        if decoder or before != width or strides:
+            count += before * width + (4 * width if order == "post" else 0)
+        return count + 4 * sum(normalised)
+
+    count, before = 0, channels
+    if order == "pre":
+        count, before = 9 * channels * filters + 4 * filters, filters
+    for level in range(depth + 1):
+        width = filters * 2**level
+        strides = downsample == "stride" and level > 0
+        count += unit(before, width, activated=level == 0, strides=strides)
+        before = width
+    for level in reversed(range(depth)):
+        width = filters * 2**level
+        count += 9 * 2 * width * width + unit(2 * width, width, decoder=True)
+    return count + (4 * filters if order == "pre" else 0) + filters * outputs + outputs
+
+
+@pytest.mark.parametrize("downsample", ["pool", "stride"])
+@pytest.mark.parametrize("order", ["post", "pre"])
+@pytest.mark.parametrize("block", ["basic", "bottleneck"])
+@pytest.mark.parametrize("depth, filters, channels", [(1, 4, 1), (2, 4, 4), (3, 8, 3)])
+def test_number_of_parameters_follows_from_the_shapes(depth, filters, channels, block, order, downsample):
+    facts = {"image_shape": (32, 32, channels), "num_classes": 3}
+    settings = {"block": block, "activation_order": order, "downsample": downsample}
+    model = build_uresnet(**facts, **settings, depth=depth, filters=filters, decoder_filters="same")
+    wanted = parameters_by_definition(depth, filters, channels, 3, block, order, downsample)
+    assert model.count_params() == wanted
+
+
+@pytest.mark.parametrize("block, halving", [("basic", "conv1"), ("bottleneck", "conv2")])
+@pytest.mark.parametrize("order", ["post", "pre"])
+def test_stride_stands_in_for_pooling(order, block, halving):
+    settings = TINY | {"filters": 4, "block": block, "activation_order": order}
+    pooled = build_uresnet(**settings)
+    strided = build_uresnet(**settings, downsample="stride")
+    assert {layer.name for layer in pooled.layers if "pool" in layer.name} == {
+        "encoder0_pool",
+        "encoder1_pool",
+    }
+    assert not any("pool" in layer.name for layer in strided.layers)
+    halves = {layer.name for layer in strided.layers if getattr(layer, "strides", 1) == (2, 2)}
+    downs = {f"encoder{level}_{name}" for level in (1, 2) for name in (halving, "shortcut")}
+    assert halves - {"decoder0_up", "decoder1_up"} == downs
+
+
+def test_preactivation_has_an_activated_stem_and_activates_before_each_head():
+    model = build_uresnet(**TINY | {"depth": 3}, activation_order="pre", deep_supervision=2)
+    head = {"logits": "decoder0_add", "logits_aux1": "decoder1_add", "logits_aux2": "decoder2_add"}
+    for name, level in head.items():
+        for layer in (f"{name}_relu", f"{name}_norm", level):
+            source = model.get_layer(name).input._keras_history.operation
+            assert source.name == layer
+            name = layer
+    first = model.get_layer("encoder0_add").input
+    assert first[1]._keras_history.operation.name == "stem_relu"
+    assert model.get_layer("encoder0_conv1").input._keras_history.operation.name == "stem_relu"
+    assert model.get_layer("stem").input._keras_history.operation.name == "image"
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        (
+            {"block": "bottleneck", "filters": 6},
+            "model.filters: expected a multiple of 4 for bottlenecks, got 6",
+        ),
+        ({"block": "deep"}, "model.block: expected one of basic, bottleneck, got 'deep'"),
+        ({"activation_order": "both"}, "model.activation_order: expected one of post, pre, got 'both'"),
+        ({"downsample": "none"}, "model.downsample: expected one of pool, stride, got 'none'"),
+        ({"deep_supervision": 2}, "model.deep_supervision: expected a number from 0 to 1, .* got 2"),
+    ],
+)
+def test_options_out_of_range_are_refused(settings, message):
+    with pytest.raises(SegframeError, match=message):
+        build_uresnet(**TINY | settings)
+
+
 @pytest.mark.parametrize("decoder_filters", ["double", "same"])
 @pytest.mark.parametrize("depth, filters, channels", [(1, 3, 1), (3, 2, 2), (4, 16, 3)])
 def test_has_the_unets_parameters_and_those_of_its_projections(depth, filters, channels, decoder_filters):

@@ -21,9 +21,12 @@ EXTRA = {
     ("upsampling", "membrane"): {"test/iou/membrane": "IoU membrane"},
     "cars": {"test/pixel_accuracy": "pixel accuracy"},
 }
-COSTS = {
+TIMES = {
     "images_per_second": "images/s",
-    "train_seconds": "training (s)",
+    "parameters": "parameters",
+}
+"""Of runs that had the machine for themselves: those of other grids shared it."""
+COSTS = {
     "parameters": "parameters",
     "checkerboard/period2_share": "period-2 share",
     "checkerboard/nyquist_share": "Nyquist share",
@@ -52,7 +55,7 @@ def paired(runs: Sequence[Run], baseline: Sequence[Run], key: str) -> list[float
 
 
 def number_of(run: Run, key: str) -> float | None:
-    """A score, or one of COSTS; None where the run does not have it."""
+    """A score, or one of COSTS and TIMES; None where the run does not have it."""
     if key in run["scores"]:
         return run["scores"][key]
     found: Any = run
@@ -71,13 +74,16 @@ def report(study: Mapping[str, Any]) -> str:
             recipe: [run for run in chosen if run["recipe"] == recipe]
             for recipe in dict.fromkeys(run["recipe"] for run in chosen)
         }
+        if grid == "upsampling_time":
+            lines += [f"### {grid}: {data}", "", *_means(by_recipe, TIMES), ""]
+            continue
         scores = {**HEADINGS, **EXTRA.get(grid, {}), **EXTRA.get((grid, data), {})}
         lines += [f"### {grid}: {data}", "", *_means(by_recipe, scores), ""]
         base = by_recipe.get(BASELINES.get(grid, ""))
         if base and len(by_recipe) > 1:
             lines += [f"Difference to `{base[0]['recipe']}`, seed by seed:", ""]
             lines += [*_differences(by_recipe, base, scores), ""]
-        if grid.startswith("upsampling"):
+        if grid == "upsampling":
             lines += [*_means(by_recipe, COSTS), ""]
         for epoch in dict.fromkeys(epoch for run in chosen for epoch in run["test_at"]):
             at = {
@@ -124,7 +130,15 @@ def _table(by_recipe: Mapping[str, Sequence[Run]], headings: Mapping[str, str], 
 
 def _digits(key: str) -> str:
     """How a number is written: pixels to hundredths, scores to four places, costs to three digits."""
-    return ".2f" if "hd95" in key else "d" if key == "parameters" else ".3g" if key in COSTS else ".4f"
+    return (
+        ".2f"
+        if "hd95" in key
+        else "d"
+        if key == "parameters"
+        else ".3g"
+        if key in {**TIMES, **COSTS}
+        else ".4f"
+    )
 
 
 def _mean(values: Sequence[float], digits: str) -> str:

@@ -28,11 +28,14 @@ from typing import TYPE_CHECKING, Any
 from segframe.dataset import IGNORED, Dataset, Sample
 from segframe.errors import SegframeError
 from segframe.hooks import hookimpl
+from segframe.plugins.hdf5_file import BROKEN, open_file, understood
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from segframe.plugins.hdf5_layout import Facts, Split
+    from segframe.plugins.hdf5_facts import Classes
+    from segframe.plugins.hdf5_layout import Facts
+    from segframe.plugins.hdf5_split import Split
 
 log = logging.getLogger("segframe")
 
@@ -51,13 +54,13 @@ def open_hdf5(*, path: str) -> Dataset:
     Raises:
         SegframeError: the file is not there, not whole, being written, or not in the layout.
     """
-    from segframe.plugins.hdf5_file import open_file
     from segframe.plugins.hdf5_layout import read_layout
 
     where = Path(path).expanduser()
     file = open_file(where)
     try:
-        facts, splits = read_layout(file, where)
+        with understood(f"data file {where}"):
+            facts, splits = read_layout(file, where)
     except BaseException:
         file.close()
         raise
@@ -71,22 +74,23 @@ class Hdf5Dataset:
 
     def __init__(self, path: Path, file: Any, facts: Facts, splits: Mapping[str, Split]):
         self.path = path
-        self.num_classes, self.class_names = len(facts.class_names), facts.class_names
+        classes = facts.classes
+        self.num_classes, self.class_names = len(classes.names), classes.names
         self.spacing = facts.spacing
         self.image_shape = facts.image_shape
         self._splits = dict(splits)
         self._file, self._process = file, os.getpid()
         self._lock = threading.Lock()
-        self._new_ids, self._is_class = _tables(facts)
+        self._new_ids, self._is_class = _tables(classes)
         self._content_hash: str | None = None
-        if facts.ignore_index is not None and facts.ignore_index < facts.file_classes:
+        if classes.ignored_name:
             log.info(
                 "%s: class %d (%s) is its ignore_index: it counts nowhere, %d classes are left%s",
                 path,
-                facts.ignore_index,
-                facts.ignored_name,
+                classes.ignore_index,
+                classes.ignored_name,
                 self.num_classes,
-                " and the ids above it shift down" if facts.ignore_index < self.num_classes else "",
+                " and the ids above it shift down" if (classes.ignore_index or 0) < self.num_classes else "",
             )
 
     @property
@@ -150,21 +154,18 @@ class Hdf5Dataset:
         samples = self._split(split)
         if not 0 <= index < len(samples.ids):
             raise IndexError(f"{split} has {len(samples.ids)} samples, there is no index {index}")
-        # HDF5 is one thread at a time; d[i] in a loop, since fancy indexing is 30 to 1,000 times slower.
-        with self._lock:
-            if self._process != os.getpid():
-                from segframe.plugins.hdf5_file import open_file
-
-                self._file, self._process = open_file(self.path), os.getpid()
-            try:
-                return [samples.array(self._file, kind, index) for kind in kinds]
-            except OSError as error:
-                raise SegframeError(
-                    f"data file {self.path}, {split} sample {samples.ids[index]!r}",
-                    expected="an image and a mask that can be read",
-                    got=str(error),
-                    remedy="The file is damaged: copy or write it again.",
-                ) from error
+        try:
+            # HDF5 is one thread at a time; d[i] in a loop, since fancy indexing is 30 to 1,000 times slower.
+            with self._lock:
+                if self._process != os.getpid():
+                    self._file, self._process = open_file(self.path), os.getpid()
+                begun = [samples.fetch(self._file, kind, index) for kind in kinds]
+            return [finish() for finish in begun]
+        except BROKEN as error:
+            where = f"data file {self.path}, {split} sample {samples.ids[index]!r}"
+            got, remedy = str(error), "The file is damaged: copy or write it again."
+            expected = "an image and a mask that can be read"
+            raise SegframeError(where, expected=expected, got=got, remedy=remedy) from error
 
     def _wrong_ids(self, split: str, index: int, mask: np.ndarray) -> SegframeError:
         import numpy as np
@@ -182,14 +183,12 @@ class Hdf5Dataset:
         )
 
 
-def _tables(facts: Facts) -> tuple[np.ndarray, np.ndarray]:
+def _tables(classes: Classes) -> tuple[np.ndarray, np.ndarray]:
     """(256,) uint8: the file's id -> ours; (256,) bool: ids that may stand in the file."""
     import numpy as np
 
     new_ids = np.arange(256, dtype=np.uint8)
-    allowed = np.arange(256) < facts.file_classes
-    if facts.ignore_index is not None:
-        new_ids[facts.ignore_index + 1 :] -= np.uint8(facts.ignore_index < facts.file_classes)
-        new_ids[facts.ignore_index] = IGNORED
-        allowed[facts.ignore_index] = True
-    return new_ids, allowed
+    if classes.ignore_index is not None:
+        new_ids[classes.ignore_index + 1 :] -= np.uint8(classes.ignore_index < classes.count)
+        new_ids[classes.ignore_index] = IGNORED
+    return new_ids, np.array(classes.is_class())

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import math
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from segframe.errors import SegframeError
 
@@ -26,45 +26,82 @@ def default_names(num_classes: int) -> list[str]:
     return ["background", *(f"class {index}" for index in range(1, num_classes))]
 
 
-def read_classes(attrs: Mapping[str, Any], path: Path) -> tuple[tuple[str, ...], int, int | None, str]:
-    """(names of the outputs, classes the file counts, its void id or None, name of the class taken out).
+class Classes(NamedTuple):
+    """The classes of a file."""
 
-    Raises:
-        SegframeError: neither number nor names are there, or they do not fit each other.
-    """
-    named = f"data file {path}"
+    names: tuple[str, ...]
+    """Of the network's outputs: an ignored class is not among them."""
+    count: int
+    """How many classes the file counts, an ignored one included."""
+    ignore_index: int | None
+    """The file's own void id."""
+    ignored_name: str
+    """The name of the class that is taken out, if one is."""
+
+    def is_class(self) -> list[bool]:
+        """256 values: whether an id may stand in the file's masks."""
+        return [value < self.count or value == self.ignore_index for value in range(256)]
+
+
+def read_classes(
+    attrs: Mapping[str, Any], path: Path, fault: Callable[[SegframeError], None]
+) -> Classes | None:
+    """The classes that the attributes tell; None, and `fault` told why, where they do not."""
+    faults: list[SegframeError] = []
     names = strings(attrs["class_names"]) if "class_names" in attrs else None
     if "class_names" in attrs and (names is None or len(set(names)) != len(names) or not all(names)):
         got = repr(attrs["class_names"])
-        raise _attribute_error(path, "class_names", "a list of different names, in the order of ids", got)
-    count = _integer(attrs, "num_classes", path)
-    if count is None:
-        if names is None:
-            raise SegframeError(
-                named,
+        expected = "a list of different names, in the order of ids"
+        faults.append(_attribute_error(path, "class_names", expected, got))
+    count = ignored = None
+    for name in ("num_classes", "ignore_index"):
+        try:
+            value = _integer(attrs, name, path)
+        except SegframeError as error:
+            faults.append(error)
+            continue
+        if name == "num_classes":
+            count = value
+        elif value is not None and not 0 <= value <= 255:
+            faults.append(_attribute_error(path, name, "an id of 0 to 255", str(value)))
+        else:
+            ignored = value
+    if count is None and names is None and not faults:
+        remapped = path.with_name(path.stem + "-named" + path.suffix)
+        faults.append(
+            SegframeError(
+                f"data file {path}",
                 expected="an attribute class_names or num_classes",
                 got=", ".join(attrs) or "no attributes",
                 remedy=f"python -m segframe data remap {shlex.quote(str(path))} "
-                f"{shlex.quote(str(path.with_name(path.stem + '-named' + path.suffix)))} "
-                "--class-names background,NAME",
+                f"{shlex.quote(str(remapped))} --class-names background,NAME",
             )
-        count = len(names)
+        )
+    for error in faults:
+        fault(error)
+    if faults:
+        return None
+    if count is None:
+        count = len(names or ())
+    if not 0 < count <= 256:
+        fault(_attribute_error(path, "num_classes", "2 to 255 classes, background included", str(count)))
+        return None
     if names is None:
         names = tuple(default_names(count))
         log.info("%s has no class_names: its %d classes are called %s", path, count, ", ".join(names))
     if len(names) != count:
         got = f"{count} and {len(names)} names"
-        raise _attribute_error(path, "num_classes", "as many as class_names", got)
-    ignored = _integer(attrs, "ignore_index", path)
-    if ignored is not None and not 0 <= ignored <= 255:
-        raise _attribute_error(path, "ignore_index", "an id of 0 to 255", str(ignored))
+        fault(_attribute_error(path, "num_classes", "as many as class_names", got))
+        return None
     taken_out = ""
     if ignored is not None and ignored < count:
         taken_out = names[ignored]
         names = names[:ignored] + names[ignored + 1 :]
-    if not 2 <= len(names) <= 255 or count > 256:
-        raise _attribute_error(path, "num_classes", "2 to 255 classes, background included", str(len(names)))
-    return names, count, ignored, taken_out
+    if not 2 <= len(names) <= 255:
+        got = str(len(names))
+        fault(_attribute_error(path, "num_classes", "2 to 255 classes, background included", got))
+        return None
+    return Classes(names, count, ignored, taken_out)
 
 
 def read_spacing(attrs: Mapping[str, Any], path: Path) -> tuple[float, float] | None:

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import os
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from segframe.errors import SegframeError, nearest
+
+BROKEN = (OSError, RuntimeError, LookupError, ValueError, TypeError, MemoryError, OverflowError, zlib.error)
+"""What h5py makes of a file whose bytes were changed: HDF5's own errors come as any of these."""
+
+
+Fault = Callable[[SegframeError], None]
+"""Told of each fault: raises it, or keeps it so that the next can be found too."""
 
 
 def open_file(path: Path) -> Any:
@@ -34,14 +44,17 @@ def open_file(path: Path) -> Any:
             got="no file of that name" if folder.is_dir() else f"no folder {folder}",
             remedy=f"In {folder.resolve()}: {nearest(path.name, others)}",
         )
+    if not path.is_file():  # h5py waits for ever for what a pipe may say
+        remedy = "Copy what it gives into a file first."
+        raise SegframeError(subject, expected="an HDF5 file", got="a pipe or a device", remedy=remedy)
     try:
         return h5py.File(path, "r")
-    except OSError as error:
-        got, remedy = _why(path, str(error), error.errno)
+    except BROKEN as error:
+        got, remedy = _why(path, str(error))
         raise SegframeError(subject, expected="a whole HDF5 file", got=got, remedy=remedy) from error
 
 
-def _why(path: Path, message: str, errno: int | None) -> tuple[str, str]:
+def _why(path: Path, message: str) -> tuple[str, str]:
     """What is wrong with a file that h5py cannot open, and what to do."""
     if "unable to lock file" in message or "already open for write" in message:
         remedy = "Wait until its writer is done. If the writer died, write the file again"
@@ -59,6 +72,40 @@ def _why(path: Path, message: str, errno: int | None) -> tuple[str, str]:
     return f"a file that cannot be opened ({message})", "Copy or write it again."
 
 
+@contextmanager
+def understood(where: str) -> Iterator[None]:
+    """What HDF5 cannot make sense of meanwhile is a SegframeError of `where`."""
+    try:
+        yield
+    except BROKEN as error:
+        raise damaged(where, error) from error
+
+
+def damaged(where: str, error: BaseException) -> SegframeError:
+    """The fault of bytes that are not what a writer wrote."""
+    got = (str(error) or type(error).__name__).splitlines()[0]
+    return SegframeError(
+        where,
+        expected="values that can be read",
+        got=got,
+        remedy="The file is damaged: copy or write it again.",
+    )
+
+
+def names_in(group: Any, where: str) -> list[str]:
+    """Names of a group's members, in its order.
+
+    Raises:
+        SegframeError: one is no text.
+    """
+    names = list(group)
+    odd = [name for name in names if not isinstance(name, str)]
+    if odd:
+        remedy = "Write the file again, names in UTF-8."
+        raise SegframeError(where, expected="names that are text", got=repr(odd[0]), remedy=remedy)
+    return names
+
+
 def member(group: Any, name: str, where: str) -> Any:
     """`group[name]`, or None where there is none.
 
@@ -67,9 +114,10 @@ def member(group: Any, name: str, where: str) -> Any:
     """
     import h5py
 
-    link = group.get(name, getlink=True) if name in group.keys() else None
-    if link is None:
+    # Not `name in group`: that opens what a link points to, in whatever file it lies.
+    if not group.id.links.exists(name.encode()):
         return None
+    link = group.get(name, getlink=True)
     kind = None if isinstance(link, h5py.HardLink) else f"a {type(link).__name__} to {link.path!r}"
     found = group[name] if kind is None else None
     if isinstance(found, h5py.Dataset) and (found.is_virtual or found.external):
@@ -82,3 +130,10 @@ def member(group: Any, name: str, where: str) -> Any:
             remedy="Copy them into one file: h5py's copy(..., expand_soft=True, expand_external=True).",
         )
     return found
+
+
+def layout_error(where: str, expected: str, got: str) -> SegframeError:
+    """The fault of something that is not in the layout, and that no command mends."""
+    return SegframeError(
+        where, expected=expected, got=got, remedy="The layout is in segframe/plugins/hdf5.py; write it so."
+    )

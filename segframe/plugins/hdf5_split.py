@@ -1,0 +1,200 @@
+"""One split of an HDF5 file of the layout in hdf5.py: arrays and names, checked by what they say they are."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from segframe.errors import SegframeError, nearest
+from segframe.plugins.hdf5_file import Fault, layout_error, member, names_in, understood
+from segframe.plugins.hdf5_names import read_names
+from segframe.plugins.hdf5_storage import check_storage, fetch
+
+if TYPE_CHECKING:
+    import numpy as np
+
+log = logging.getLogger("segframe")
+
+
+class Split(NamedTuple):
+    """Where the samples of one split lie."""
+
+    name: str
+    ids: tuple[str, ...]
+    groups: tuple[str, ...]
+    """Empty where nothing is grouped."""
+    per_sample: bool
+
+    def fetch(self, file: Any, kind: str, index: int) -> Callable[[], np.ndarray]:
+        """An image (height, width, channels) uint8 or float32, or a mask (height, width) uint8.
+
+        As hdf5_storage.fetch: call what is returned.
+        """
+        found = file[self.name][kind]
+        values = fetch(found[self.ids[index]], None) if self.per_sample else fetch(found, index)
+
+        def finish() -> np.ndarray:
+            value = values()
+            if kind == "images":
+                value = value[..., None] if value.ndim == 2 else value
+                return value.astype(value.dtype.newbyteorder("="), copy=False)
+            return (value[..., 0] if value.ndim == 3 else value).astype("uint8", copy=False)
+
+        return finish
+
+
+class Images(NamedTuple):
+    """What the images of a split, or one of them, are."""
+
+    where: str
+    shape: tuple[int, int, int]
+    """(height, width, channels)"""
+    dtype: str
+
+
+def read_split(
+    group: Any, name: str, where: str, path: Path, fault: Fault
+) -> tuple[Split | None, list[Images]]:
+    """The split and its images' facts; None where its samples cannot be told.
+
+    Samples with a fault are left out, where they are datasets of their own.
+    """
+    import h5py
+
+    if not isinstance(group, h5py.Group):
+        fault(layout_error(where, "a group with images and masks", "a dataset"))
+        return None, []
+    images, masks = (_needed(group, kind, where, fault) for kind in ("images", "masks"))
+    if images is None or masks is None:
+        return None, []
+    per_sample = isinstance(images, h5py.Group)
+    if per_sample != isinstance(masks, h5py.Group):
+        fault(layout_error(where, "images and masks both datasets or both groups", "one of each"))
+        return None, []
+    if per_sample:
+        return _of_samples(group, images, masks, name, where, path, fault)
+    counts = [array.shape[0] if array.ndim else 0 for array in (images, masks)]
+    if counts[0] != counts[1]:
+        fault(layout_error(where, "as many masks as images", f"{counts[0]} images and {counts[1]} masks"))
+    if 0 in counts:
+        fault(_empty(where, name))
+        return None, []
+    try:
+        found = [_check_pair(images, masks, 1, where, path, fault)]
+        check_storage(images, 1, f"{where}/images")
+        check_storage(masks, 1, f"{where}/masks")
+    except SegframeError as error:
+        fault(error)
+        return None, []
+    count = min(counts)
+    ids = read_names(group, "ids", count, where, fault)
+    if ids is None:
+        ids = tuple(f"{name}/{index}" for index in range(count))
+        log.info("%s has no ids: its samples are called %s, ...", where, ids[0])
+    groups = read_names(group, "groups", count, where, fault) or ()
+    if images.ndim == 3:
+        log.info("%s/images has no channel axis: it is read as one channel", where)
+    return Split(name, ids, groups, False), found
+
+
+def _of_samples(
+    group: Any, images: Any, masks: Any, name: str, where: str, path: Path, fault: Fault
+) -> tuple[Split | None, list[Images]]:
+    of_images, of_masks = names_in(images, f"{where}/images"), names_in(masks, f"{where}/masks")
+    odd = sorted(set(of_images) ^ set(of_masks))
+    for sample in odd:
+        lacks = "mask" if sample in set(of_images) else "image"
+        fault(layout_error(where, "a mask for each image", f"sample {sample!r} without {lacks}"))
+    ids = read_names(group, "ids", len(of_images), where, fault)
+    if ids is not None and set(ids) != set(of_images):
+        differs = sorted(set(ids) ^ set(of_images))[0]
+        fault(layout_error(f"{where}/ids", "the names below /images", f"a difference in {differs!r}"))
+        ids = None
+    ids = ids or tuple(sorted(of_images))
+    groups = read_names(group, "groups", len(ids), where, fault) or ()
+    good, found = [], []
+    for index, sample in enumerate(ids):
+        if sample in odd:
+            continue
+        subject = f"{where} sample {sample!r}"
+        try:
+            with understood(subject):
+                image, mask = (_needed(kind, sample, subject, _stop) for kind in (images, masks))
+                found.append(_check_pair(image, mask, 0, subject, path, _stop))
+                check_storage(image, 0, f"{subject}, image")
+                check_storage(mask, 0, f"{subject}, mask")
+            good.append(index)
+        except SegframeError as error:
+            fault(error)
+    if not ids:
+        fault(_empty(where, name))
+    if not good:
+        return None, []
+    if images[ids[good[0]]].ndim == 2:
+        log.info("%s/images has no channel axis: it is read as one channel", where)
+    groups = tuple(groups[index] for index in good) if groups else ()
+    return Split(name, tuple(ids[index] for index in good), groups, True), found
+
+
+def _stop(error: SegframeError) -> None:
+    raise error
+
+
+def _empty(where: str, name: str) -> SegframeError:
+    remedy = f"Fill the split, or delete /{name}."
+    return SegframeError(where, expected="at least one sample", got="none", remedy=remedy)
+
+
+def _needed(group: Any, name: str, where: str, fault: Fault) -> Any:
+    try:
+        found = member(group, name, f"{where}/{name}")
+    except SegframeError as error:
+        fault(error)
+        return None
+    if found is None:
+        there = names_in(group, where)
+        fault(
+            SegframeError(
+                where,
+                expected=f"{name!r} in it",
+                got=", ".join(there) or "nothing",
+                remedy=f"{nearest(name, there)} The layout is in segframe/plugins/hdf5.py.",
+            )
+        )
+    return found
+
+
+def _check_pair(image: Any, mask: Any, batch: int, where: str, path: Path, fault: Fault) -> Images:
+    """`batch` is 1 where there is a first axis of samples.
+
+    Raises:
+        SegframeError: the shapes are such that nothing can be read.
+    """
+    first = "samples, " * batch
+    for array, kind, axes in ((image, "image", "height, width, channels"), (mask, "mask", "height, width")):
+        dims = (2, 3) if hasattr(array, "shape") else ()
+        squeezable = kind == "image" or not dims or array.ndim == 2 + batch or array.shape[-1] == 1
+        if not dims or array.ndim - batch not in dims or 0 in array.shape or not squeezable:
+            raise layout_error(
+                f"{where}, {kind}", f"({first}{axes})", str(getattr(array, "shape", "a group"))
+            )
+    out = shlex.quote(str(path.with_name(path.stem + "-converted" + path.suffix)))
+    command = f"python -m segframe data remap {shlex.quote(str(path))} {out}"
+    if image.dtype.newbyteorder("=") not in ("uint8", "float32"):
+        convertible = image.dtype.kind in "uifb"
+        remedy = f"{command} --images float32" if convertible else "Write the file again with one of these."
+        fault(
+            SegframeError(f"{where}, image", expected="uint8 or float32", got=str(image.dtype), remedy=remedy)
+        )
+    if mask.dtype != "uint8" and mask.dtype.kind != "b":
+        remedy = command if mask.dtype.kind in "ui" else "Write class ids as uint8."
+        fault(SegframeError(f"{where}, mask", expected="uint8 class ids", got=str(mask.dtype), remedy=remedy))
+    if image.shape[batch : batch + 2] != mask.shape[batch : batch + 2]:
+        sizes = [" x ".join(map(str, array.shape[batch : batch + 2])) for array in (image, mask)]
+        fault(layout_error(where, "images and masks of one size", f"image {sizes[0]}, mask {sizes[1]}"))
+    height, width = image.shape[batch : batch + 2]
+    shape = height, width, image.shape[batch + 2] if image.ndim == batch + 3 else 1
+    return Images(where, shape, str(image.dtype.newbyteorder("=")))

@@ -48,7 +48,7 @@ class Compare:
         batch_size = run.config["train"]["batch_size"]
         data = tf.data.Dataset.from_tensor_slices((images, masks)).shuffle(len(images)).batch(batch_size)
         data = data.prefetch(2)
-        xla = run.metrics.steps.train._jit_compile
+        xla = run.metrics.steps.xla
 
         def copy():
             optimizer = run.optimizer.__class__.from_config(run.optimizer.get_config())

@@ -12,6 +12,7 @@ from segframe.dataset import Dataset
 from segframe.errors import SegframeError
 from segframe.manager import Plugins
 from segframe.probe import probe
+from segframe.settings import steps_per_epoch
 from segframe.split import Part, parts
 from segframe.terms import labelled, without_weight
 
@@ -32,7 +33,7 @@ def probe_values(
             got="none",
             remedy="Leave it out, or give the file a test split.",
         )
-    steps = -(-len(chosen["train"].ids) // train["batch_size"]) * train["epochs"]
+    steps = steps_per_epoch(train, len(chosen["train"].ids)) * train["epochs"]
     probe(plugins, "model", config["model"], "model", **model_facts(dataset))
     known_of_data = loss_facts(dataset, chosen["train"])
     probe(plugins, "loss", config["loss"], "loss", **known_of_data)

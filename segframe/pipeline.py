@@ -73,6 +73,7 @@ class Pipeline:
     def stream(self, epoch: int, start_step: int = 0) -> Iterator[dict[str, tf.Tensor]]:
         """Training batches from this step of this epoch on, epoch after epoch without end.
 
+        An epoch is one pass over the data here, also where train.steps_per_epoch makes others of the run's.
         One tf.data graph for all of them: while an epoch is validated, the next one's batches are read.
         """
 

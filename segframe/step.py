@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import Any
 
 import keras
@@ -40,6 +41,7 @@ class Steps:
         self.normalisation, self.num_classes, self.augmented = normalisation, num_classes, augmented
         self.average = average
         self.output_weights, self.predictor = output_weights(model), predictor(model)
+        self.xla = xla
         self.train = self._compiled(self._train, xla)
         self.evaluate = self._compiled(self._evaluate, xla)
 
@@ -48,7 +50,11 @@ class Steps:
             with custom_ops(allowed=not xla):
                 return step(image, target)
 
-        return tf.function(traced, jit_compile=xla, reduce_retracing=True)
+        # A function for each number of images: were the smaller batch at the end of the data traced by the
+        # same one, the graphs, and with them the last bits, would depend on which of the two came first, and
+        # in a resumed run that is another one.
+        functions = defaultdict(lambda: tf.function(traced, jit_compile=xla, reduce_retracing=True))
+        return lambda image, target: functions[image.shape[0]](image, target)
 
     def _train(self, image: tf.Tensor, target: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         """Update the weights once; returns the batch's mean loss, and (batch,) each image's.

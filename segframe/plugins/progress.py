@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from segframe.console import interactive
 from segframe.hooks import hookimpl
+from segframe.settings import steps_per_epoch
 
 if TYPE_CHECKING:
     from segframe.experiment import Run
@@ -16,9 +17,11 @@ log = logging.getLogger("segframe")
 
 @hookimpl
 def segframe_callbacks(run: Run) -> list[Any]:
-    epochs = run.config["train"]["epochs"]
-    lines: list[Any] = [EpochLines(epochs)]
-    return [Bar(run.pipeline.steps("train"), epochs), *lines] if interactive() else lines
+    train = run.config["train"]
+    lines: list[Any] = [EpochLines(train["epochs"])]
+    if not interactive():
+        return lines
+    return [Bar(steps_per_epoch(train, len(run.pipeline.parts["train"].ids)), train["epochs"]), *lines]
 
 
 class EpochLines:

@@ -68,7 +68,7 @@ def build_tfds(
                     f"dataset.splits.{split}",
                     expected=f"a split of {source.info.full_name} ({', '.join(source.info.splits)})",
                     got=repr(theirs),
-                    remedy="Give one of them, a part such as 'train[:80%]', or null.",
+                    remedy=f"Give one of them, or a part: \"dataset.splits.{split}='train[:80%]'\".",
                 ) from error
     from segframe_tfds.tfds_dataset import Reading, TfdsDataset
 

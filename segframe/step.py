@@ -53,7 +53,9 @@ class Steps:
         # A function for each number of images: were the smaller batch at the end of the data traced by the
         # same one, the graphs, and with them the last bits, would depend on which of the two came first, and
         # in a resumed run that is another one.
-        functions = defaultdict(lambda: tf.function(traced, jit_compile=xla, reduce_retracing=True))
+        functions: dict[int, Any] = defaultdict(
+            lambda: tf.function(traced, jit_compile=xla, reduce_retracing=True)
+        )
         return lambda image, target: functions[image.shape[0]](image, target)
 
     def _train(self, image: tf.Tensor, target: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:

@@ -6,6 +6,8 @@ mend, `IGNORED` is the class id of pixels that count nowhere, `Sample` is an ima
 `check_class_weights` and `make_class_weights` turn a loss's `class_weights`, a `ClassWeights`, into numbers,
 `cache_folder` is where files lie that can be made again, `custom_ops_allowed` tells a layer whether
 operations of its own may stand in the graph, and `import_tensorflow` does so without its greeting.
+
+`load_model(RUN)` is for whoever uses what a run has trained: raw images to logits and class ids.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from segframe.custom_ops import custom_ops_allowed
 from segframe.dataset import IGNORED, Sample
 from segframe.errors import SegframeError
 from segframe.hooks import hookimpl
+from segframe.load_model import load_model
 from segframe.quiet import import_tensorflow
 
 __version__ = "0.1.0"
@@ -32,6 +35,7 @@ __all__ = [
     "custom_ops_allowed",
     "hookimpl",
     "import_tensorflow",
+    "load_model",
     "make_class_weights",
     "only_valid",
 ]

@@ -172,6 +172,7 @@ def _finish(run: Run, record: Record, result: RunResult) -> None:
             "versions": facts["versions"],
             "class_names": list(run.dataset.class_names),
             "image_shape": list(run.dataset.image_shape),
+            "xla": facts["xla"],
         },
     )
     save_model(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -15,19 +16,42 @@ import tensorflow as tf
 
 from segframe.atomic import replacing
 from segframe.custom_ops import custom_ops
+from segframe.errors import SegframeError
 from segframe.normalisation import Normalisation
-from segframe.outputs import first, predictor
-from segframe.pipeline import pad_edges
-from segframe.step import normalise, two_classes
+from segframe.outputs import predictor
+from segframe.trained_model import network_logits, padded_and_cropped, size_multiple
+
+
+class _InMemory(io.BytesIO):
+    """What Keras takes for a weights file; its name's ending says which kind."""
+
+    def __str__(self) -> str:
+        return "model.weights.h5"
 
 
 def save_weights(path: Path, model: keras.Model, attributes: Mapping[str, Any]) -> None:
-    """Keras's weights file, with JSON attributes: config, normalisation, class_names, versions."""
-    with replacing(path) as temporary:
-        model.save_weights(temporary)
-        with h5py.File(temporary, "r+") as file:
-            for key, value in attributes.items():
-                file.attrs[key] = json.dumps(value)
+    """Keras's weights file, with JSON attributes (segframe.load_model says which).
+
+    It is made in memory, since HDF5 does not survive a disk that runs full (segframe.hdf5_sink).
+
+    Raises:
+        SegframeError: the disk is full or cannot be written; an older file is still there.
+    """
+    made = _InMemory()
+    model.save_weights(made)
+    with h5py.File(made, "r+") as file:
+        for key, value in attributes.items():
+            file.attrs[key] = json.dumps(value)
+    try:
+        with replacing(path) as temporary:
+            temporary.write_bytes(made.getbuffer())
+    except OSError as error:
+        raise SegframeError(
+            str(path),
+            expected="a place to write the weights to",
+            got=str(error),
+            remedy="Make room and give the same command again: it goes on from the last checkpoint.",
+        ) from error
 
 
 def save_model(
@@ -39,19 +63,8 @@ def save_model(
     set's files, and returns (batch, height, width, num_classes) float32. Of a model with several outputs it
     holds what the first one needs.
     """
-    multiple, network = getattr(model, "size_multiple", 1), predictor(model)
-
-    def serve(image: tf.Tensor) -> tf.Tensor:
-        size = tf.shape(image)[1:3]
-        batch = {
-            "image": image,
-            "mask": tf.zeros(tf.shape(image)[:3], tf.int32),
-            "size": tf.tile(size[None], (tf.shape(image)[0], 1)),
-        }
-        padded = pad_edges(batch, multiple)["image"]
-        logits = tf.cast(first(network(normalise(padded, by), training=False)), tf.float32)
-        return two_classes(logits, num_classes)[:, : size[0], : size[1]]
-
+    network = predictor(model)
+    serve = padded_and_cropped(network_logits(network, by, num_classes), size_multiple(model))
     archive = keras.export.ExportArchive()
     archive.track(network)
     spec = tf.TensorSpec((None, None, None, channels), tf.float32, name="image")

@@ -52,6 +52,9 @@ def segframe_models() -> Mapping[str, Callable[..., keras.Model]]:
     above 0, one for each. It is trained on sum_k w_k loss(target, logits_k) / sum_k w_k of each image, and
     that is the train/loss which is reported. Everything else, validation loss, scores, predictions and the
     exported model, takes the first output and computes no other.
+
+    An argument whose name ends in `_weights` and that may be a path names weights to start from:
+    segframe.load_model gives None for it, since the run's own replace them.
     """
 
 

@@ -111,3 +111,31 @@ def test_the_weights_file_is_keras_with_our_facts_as_attributes(tmp_path):
     for one, other in zip(again.weights, model.weights, strict=True):
         np.testing.assert_array_equal(one.numpy(), other.numpy())
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+FULL_DISK = """
+import resource, sys
+from pathlib import Path
+import keras
+from segframe import SegframeError
+from segframe.export import save_weights
+path, made = Path(sys.argv[1]), keras.Sequential([keras.Input((9,)), keras.layers.Dense(400)])
+save_weights(path, made, {"number": 1})
+before = path.read_bytes()
+for size in (0, 700, 14_000):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+    try:
+        save_weights(path, made, {"number": 2})
+    except SegframeError as error:
+        print(error.got)
+assert path.read_bytes() == before
+"""
+
+
+def test_a_full_disk_is_an_error_and_leaves_the_older_weights(tmp_path):
+    """A limit on the size of files stands for the disk."""
+    words = [sys.executable, "-c", FULL_DISK, str(tmp_path / "model.weights.h5")]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == 3 * "[Errno 27] File too large\n"
+    assert [file.name for file in tmp_path.iterdir()] == ["model.weights.h5"]

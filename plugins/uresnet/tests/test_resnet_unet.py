@@ -76,8 +76,11 @@ def test_a_file_gives_the_encoder_its_weights(tmp_path):
 def test_every_encoder_trains_is_saved_and_compiles(encoder, tmp_path):
     settings = {"encoder": encoder, "filters": 4, "deep_supervision": 1}
     model, images = built(**settings), random_images()
+    many = np.concatenate(
+        [images + shift for shift in range(4)]
+    )  # stochastic depth leaves a block out of some
     with tf.GradientTape() as tape:
-        value = tf.add_n([tf.reduce_mean(tf.square(each - 1.0)) for each in model(images, training=True)])
+        value = tf.add_n([tf.reduce_mean(tf.square(each - 1.0)) for each in model(many, training=True)])
     gradients = tape.gradient(value, [variable.value for variable in model.trainable_variables])
     for variable, gradient in zip(model.trainable_variables, gradients, strict=True):
         assert gradient is not None and np.isfinite(gradient).all() and np.any(gradient), variable.path

@@ -131,8 +131,8 @@ def test_colour_alpha_and_palettes_are_said(folders, caplog):
         assert line in caplog.text
 
 
-def deep(folder):
-    Image.fromarray(np.full((13, 21), 4000, np.uint16)).save(folder / "images/zelle ä 0.png")
+def deep_mask(folder):
+    Image.fromarray(np.full((13, 21), 4000, np.uint16)).save(folder / "masks/zelle ä 0.png")
 
 
 def colour_mask(folder):
@@ -159,20 +159,20 @@ def background_only(folder):
 
 def empty(folder):
     for path in (folder / "images").iterdir():
-        path.rename(path.with_suffix(".jpg"))
+        path.rename(path.with_suffix(".jpgg"))
 
 
 @pytest.mark.parametrize(
     "spoil, options, message",
     [
-        (deep, [], "8-bit.*got 16 bits or more.*\n.*-depth 8"),
-        (colour_mask, [], "8-bit mask of class ids, grey or palette, got colours"),
-        (broken, [], "zelle ä 0.png: expected a whole PNG"),
+        (deep_mask, [], "class ids 0, 1, 2.*got ids 0, 1, 4000.*\n.*--map 4000=2"),
+        (colour_mask, [], r"class ids as grey values.*got colours 0,0,0 \(273 pixels\).*--colours background=0,0,0"),
+        (broken, [], "zelle ä 0.png: expected a whole image"),
         (other_size, [], "sample 'zelle ä 4': expected.*one size, got image 13 x 21, mask 13 x 20"),
         (gap, [], "without a gap, got ids 0, 1, 7.*\n.*--map 7=2\n.*--class-names"),
         (gap, ["--class-names", "a,b"], "ids below 2, got ids 0, 1, 7"),
         (background_only, [], "pixels of a class, got background only"),
-        (empty, [], "PNG files, got 10 files of type .jpg"),
+        (empty, [], "images .*got 10 files of type .jpgg"),
         (lambda folder: (folder / "masks/zelle ä 2.png").unlink(), [], "mask of the same name.*: zelle ä 2"),
         (lambda folder: (folder / "images/zelle ä 2.png").unlink(), [], "image of the same name.*: zelle"),
         (lambda folder: None, ["--split", "0.5/0.2"], "shares that sum to 1"),

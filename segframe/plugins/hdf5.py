@@ -74,7 +74,7 @@ class Hdf5Dataset:
 
     def __init__(self, path: Path, file: Any, facts: Facts, splits: Mapping[str, Split]):
         self.path = path
-        classes = facts.classes
+        self._classes = classes = facts.classes
         self.num_classes, self.class_names = len(classes.names), classes.names
         self.spacing = facts.spacing
         self.image_shape = facts.image_shape
@@ -118,6 +118,10 @@ class Hdf5Dataset:
     def masks(self, split: str, index: int) -> np.ndarray:
         """(height, width) uint8 class ids as the file has them."""
         return self._arrays(split, index, "masks")[0]
+
+    def file_classes(self) -> tuple[tuple[str, ...], int | None]:
+        """Class names as the file counts them, one that is ignored included, and its void id."""
+        return self._classes.in_file(), self._classes.ignore_index
 
     def is_binary_0_255(self) -> bool:
         """Whether the file's masks hold 0 and 255 only: reads all of them."""

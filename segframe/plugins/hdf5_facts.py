@@ -38,6 +38,11 @@ class Classes(NamedTuple):
     ignored_name: str
     """The name of the class that is taken out, if one is."""
 
+    def in_file(self) -> tuple[str, ...]:
+        """Names as the file counts the classes."""
+        at = self.ignore_index or 0
+        return (*self.names[:at], self.ignored_name, *self.names[at:]) if self.ignored_name else self.names
+
     def is_class(self) -> list[bool]:
         """256 values: whether an id may stand in the file's masks."""
         return [value < self.count or value == self.ignore_index for value in range(256)]

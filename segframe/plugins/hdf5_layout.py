@@ -37,7 +37,7 @@ def read_layout(file: Any, path: Path) -> tuple[Facts, dict[str, Split]]:
         raise error
 
     facts, splits = survey_layout(file, path, stop)
-    assert facts is not None
+    assert facts is not None, "what is missing was raised"
     return facts, splits
 
 
@@ -87,8 +87,10 @@ def survey_layout(file: Any, path: Path, fault: Fault) -> tuple[Facts | None, di
             spacing = read_spacing(file.attrs, path)
     except SegframeError as error:
         tell(error)
+    if not splits and not met:
+        remedy = "The file is damaged: copy or write it again."
+        tell(SegframeError(named, expected="samples", got="none that can be found", remedy=remedy))
     if not found or classes is None:
-        assert met, "what is missing was told"
         return None, splits
     heights, widths = ({images.shape[axis] for images in found} for axis in (0, 1))
     return Facts(classes, spacing, (max(heights), max(widths), found[0].shape[2])), splits

@@ -149,10 +149,15 @@ def _empty(where: str, name: str) -> SegframeError:
 
 
 def _needed(group: Any, name: str, where: str, fault: Fault) -> Any:
+    import h5py
+
     try:
         found = member(group, name, f"{where}/{name}")
     except SegframeError as error:
         fault(error)
+        return None
+    if found is not None and not isinstance(found, h5py.Group | h5py.Dataset):
+        fault(layout_error(f"{where}/{name}", "a data set or a group", "a data type"))
         return None
     if found is None:
         there = names_in(group, where)

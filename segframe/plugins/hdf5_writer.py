@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from segframe.atomic import replacing
 from segframe.errors import SegframeError
+from segframe.hdf5_sink import Hdf5Sink
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,25 +35,26 @@ class Hdf5Writer:
             group: what must not be split; for all samples or for none.
         """
         for kind, array in (("images", image), ("masks", mask)):
-            if self._per_sample:
-                chunks = {"chunks": array.shape, "compression": "lzf"}
-                self._file.create_dataset(f"{split}/{kind}/{sample}", data=array, **chunks)
-                continue
-            if split not in self._ids:
-                self._file.create_dataset(
-                    f"{split}/{kind}",
-                    shape=(0, *array.shape),
-                    maxshape=(None, *array.shape),
-                    chunks=(1, *array.shape),
-                    dtype=array.dtype,
-                    compression="lzf",
-                )
-            stored = self._file[split][kind]
-            stored.resize(len(stored) + 1, axis=0)
-            stored[-1] = array
-        self._ids.setdefault(split, []).append(sample)
-        if group is not None:
-            self._groups.setdefault(split, []).append(group)
+            stored, index = self._place(split, kind, sample, array.shape, array.dtype)
+            stored[... if index is None else index] = array
+        self._name(split, sample, group)
+
+    def add_stored(
+        self, split: str, sample: str, image: Any, mask: Any, index: int | None, group: str | None = None
+    ) -> None:
+        """Append a sample of another file that this writer wrote, as it is compressed there.
+
+        Args:
+            image: the h5py.Dataset that it lies in; mask the same.
+            index: its place there; None for a dataset of its own.
+        """
+        for kind, old in (("images", image), ("masks", mask)):
+            shape = old.shape if index is None else old.shape[1:]
+            stored, place = self._place(split, kind, sample, shape, old.dtype)
+            rest = (0,) * len(shape)
+            skipped, chunk = old.id.read_direct_chunk(rest if index is None else (index, *rest))
+            stored.id.write_direct_chunk(rest if place is None else (place, *rest), chunk, skipped)
+        self._name(split, sample, group)
 
     def set(self, attributes: Mapping[str, Any]) -> None:
         """Set attributes of the file; None is left out."""
@@ -65,6 +67,31 @@ class Hdf5Writer:
         for kind, named in (("ids", self._ids), ("groups", self._groups)):
             for split, names in named.items():
                 self._file[split].create_dataset(kind, data=names, dtype=h5py.string_dtype())
+
+    def _place(
+        self, split: str, kind: str, sample: str, shape: tuple[int, ...], dtype: Any
+    ) -> tuple[Any, int | None]:
+        """A dataset with room for the sample, and where in it."""
+        if self._per_sample:
+            options = {"shape": shape, "dtype": dtype, "chunks": shape, "compression": "lzf"}
+            return self._file.create_dataset(f"{split}/{kind}/{sample}", **options), None
+        if split not in self._file or kind not in self._file[split]:
+            self._file.create_dataset(
+                f"{split}/{kind}",
+                shape=(0, *shape),
+                maxshape=(None, *shape),
+                chunks=(1, *shape),
+                dtype=dtype,
+                compression="lzf",
+            )
+        stored = self._file[split][kind]
+        stored.resize(len(stored) + 1, axis=0)
+        return stored, len(stored) - 1
+
+    def _name(self, split: str, sample: str, group: str | None) -> None:
+        self._ids.setdefault(split, []).append(sample)
+        if group is not None:
+            self._groups.setdefault(split, []).append(group)
 
 
 def set_attributes(file: Any, attributes: Mapping[str, Any]) -> None:
@@ -88,9 +115,10 @@ def new_file(path: Path) -> Iterator[Any]:
     import h5py
 
     try:
-        with replacing(path) as temporary, h5py.File(temporary, "w") as file:
+        with replacing(path) as temporary, Hdf5Sink(temporary) as sink, h5py.File(sink, "w") as file:
             yield file
             file.flush()
+            sink.check()
     except OSError as error:
         raise SegframeError(
             f"data file {path}",

@@ -1,216 +1,152 @@
-"""Folders of PNG images and masks -> one HDF5 file."""
+"""Image files -> arrays of one kind -> one HDF5 file, decoded in parallel and never all in memory."""
 
 from __future__ import annotations
 
-import hashlib
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from segframe.errors import SegframeError
+from segframe.plugins.image_files import read_image
+from segframe.plugins.import_survey import Source, Survey
+from segframe.plugins.mask_kinds import Coding, read_coded
 
 if TYPE_CHECKING:
     import numpy as np
 
 log = logging.getLogger("segframe")
 
-TO_8_BIT = "Convert them to 8 bits first: magick mogrify -depth 8 FOLDER/*.png"
+
+MANY = 20
+"""Ids above which a mask may rather number its objects: then it is asked."""
 
 
-class Pair(NamedTuple):
-    """An image and its mask."""
+class Kind(NamedTuple):
+    """What all images of the file become."""
 
-    name: str
-    image: Path
-    mask: Path
-
-
-class Survey(NamedTuple):
-    """What the folders hold, known before anything is written."""
-
-    sizes: set[tuple[int, int]]
-    """(height, width) of all images."""
     colour: bool
-    """Whether any image has colours: then all are written as RGB."""
-    first_with: dict[int, str]
-    """{id after mapping: name of the first sample that has it}."""
+    divisors: Mapping[str, float]
+    """{dtype of a file: what its values are divided by, into float32}; empty where all stay uint8."""
 
 
-def find_pairs(images: Path, masks: Path) -> list[Pair]:
-    """Images and masks of one stem, sorted by it.
-
-    Raises:
-        SegframeError: a folder is missing or empty, or a file has no partner.
-    """
-    of_images, of_masks = _by_stem(images), _by_stem(masks)
-    for folder, own, other, kind in (
-        (images, of_images, of_masks, "mask"),
-        (masks, of_masks, of_images, "image"),
-    ):
-        alone = sorted(set(own) - set(other))
-        if alone:
-            raise SegframeError(
-                f"folder {folder}",
-                expected=f"a {kind} of the same name for each file",
-                got=f"{len(alone)} without: {', '.join(alone[:5])}{', ...' * (len(alone) > 5)}",
-                remedy=f"Add each missing {kind} as NAME.png, or take these files away.",
-            )
-    return [Pair(stem, of_images[stem], of_masks[stem]) for stem in sorted(of_images)]
-
-
-def survey(pairs: Sequence[Pair], table: np.ndarray, shown: Callable[..., Iterable[Pair]]) -> Survey:
-    """Look at each image's header and each mask's ids.
+def kind_of(seen: Survey, bits: int | None, propose: Callable[[str], str]) -> Kind:
+    """uint8 where all images have 8 bits, otherwise float32, and a line that says so.
 
     Args:
-        table: (256,) uint8, id in the masks -> id in the file.
-        shown: wraps an iterable with a progress bar.
+        bits: of a full scale, for images of more than 8 bits; 16 where it is None.
 
     Raises:
-        SegframeError: a file cannot be read, has another pixel type, or image and mask differ in size.
+        SegframeError: 32-bit integers without `bits`, or a mixture of integers and floats.
     """
-    import numpy as np
-
-    sizes: set[tuple[int, int]] = set()
-    first_with: dict[int, str] = {}
-    modes: dict[str, str] = {}
-    for pair in shown(pairs, "checking"):
-        with _opened(pair.image) as image:
-            mode, size = image.mode, image.size[::-1]
-        if mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA"):
-            raise _mode_error(pair.image, "an 8-bit grey, RGB or palette image", mode)
-        modes.setdefault(mode, pair.name)
-        mask = read_mask(pair.mask)
-        if mask.shape != size:
-            sizes_met = [f"{height} x {width}" for height, width in (size, mask.shape)]
-            raise SegframeError(
-                f"sample {pair.name!r}",
-                expected="image and mask of one size",
-                got=f"image {sizes_met[0]}, mask {sizes_met[1]} (height x width)",
-                remedy="Cut or scale one of them; scale masks by nearest neighbour only.",
-            )
-        sizes.add(size)
-        for value in np.unique(table[mask]):
-            first_with.setdefault(int(value), pair.name)
-    for mode, name in modes.items():
-        if mode in ("RGBA", "LA", "PA"):
-            log.info("images with transparency (%s): it is dropped", name)
-        if mode in ("P", "PA"):
-            log.info("images with a palette (%s): they become RGB", name)
-    colour = bool(modes.keys() & {"RGB", "RGBA", "P", "PA"})
-    if colour and modes.keys() & {"1", "L", "LA"}:
-        log.info("grey images among coloured ones: they become RGB")
-    return Survey(sizes, colour, first_with)
-
-
-def read_image(path: Path, colour: bool) -> np.ndarray:
-    """(height, width, 3 or 1) uint8."""
-    import numpy as np
-
-    with _opened(path) as image:
-        pixels = np.asarray(image.convert("RGB" if colour else "L"))
-    return pixels if colour else pixels[..., None]
-
-
-def read_mask(path: Path) -> np.ndarray:
-    """(height, width) uint8, as stored: grey values or palette indices.
-
-    Raises:
-        SegframeError: it has colours or more than 8 bits.
-    """
-    import numpy as np
-
-    with _opened(path) as mask:
-        if mask.mode not in ("1", "L", "P"):
-            raise _mode_error(path, "an 8-bit mask of class ids, grey or palette", mask.mode)
-        return np.asarray(mask).astype(np.uint8)
-
-
-def split_of(names: Sequence[str], fractions: Mapping[str, float], seed: int) -> dict[str, str]:
-    """{sample: split}: seeded, the same on every machine, whatever the order of `names`.
-
-    Raises:
-        SegframeError: there are too few samples for the splits asked for.
-    """
-    order = sorted(names, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
-    counts = {
-        split: max(1, round(fraction * len(order))) if fraction else 0
-        for split, fraction in fractions.items()
-        if split != "train"
-    }
-    train = len(order) - sum(counts.values())
-    if train < 1:
+    if set(seen.dtypes) == {"uint8"}:
+        if bits is not None:
+            remedy = "Leave --bits away: they stay as they are."
+            raise SegframeError("--bits", expected="images of more than 8 bits", got="8 bits", remedy=remedy)
+        return Kind(seen.colour, {})
+    if "float32" in seen.dtypes:
+        if len(seen.dtypes) > 1:
+            other = next(name for dtype, name in seen.dtypes.items() if dtype != "float32")
+            got = f"{seen.dtypes['float32']!r} float, {other!r} not"
+            remedy = "Save them alike: what a float image's white is, nobody says."
+            raise SegframeError("images", expected="all floats or none", got=got, remedy=remedy)
+        log.info("images of 32-bit floats: they stay so")
+        return Kind(seen.colour, {"float32": 1.0})
+    if "int32" in seen.dtypes and bits is None:
         raise SegframeError(
-            "--split",
-            expected="at least one sample in each split",
-            got=f"{len(order)} samples in all",
-            remedy="Give --split 1/0/0 to train on all of them, or more samples.",
+            f"image of {seen.dtypes['int32']!r}",
+            expected="8 or 16 bits, or --bits for the full scale",
+            got="32-bit integers",
+            remedy=propose("--bits 16"),
         )
-    splits = ["train"] * train + [split for split, count in counts.items() for _ in range(count)]
-    return dict(zip(order, splits, strict=True))
+    full = float(2 ** (bits or 16) - 1)
+    log.info("images of more than 8 bits: they become float32 in 0..1, divided by %g (--bits)", full)
+    if "uint8" in seen.dtypes:
+        log.info("8-bit images among them (%s): divided by 255", seen.dtypes["uint8"])
+    return Kind(seen.colour, {"uint8": 255.0, "uint16": full, "int32": full})
 
 
-def _by_stem(folder: Path) -> dict[str, Path]:
-    if not folder.is_dir():
-        got = "a file" if folder.exists() else "nothing of that name"
-        remedy = "Check the path; the order is IMAGES MASKS OUT.h5."
-        raise SegframeError(f"folder {folder}", expected="a folder of PNG files", got=got, remedy=remedy)
-    files = sorted(file for file in folder.iterdir() if file.is_file() and not file.name.startswith("."))
-    pngs = [file for file in files if file.suffix.lower() == ".png"]
-    if not pngs:
-        kinds = sorted({file.suffix for file in files})
-        raise SegframeError(
-            f"folder {folder}",
-            expected="PNG files",
-            got=f"{len(files)} files of type {', '.join(kinds)}" if files else "no files",
-            remedy="Convert them: magick mogrify -format png FOLDER/*",
-        )
-    if len(pngs) < len(files):
-        log.info("%s: %d files that are no PNG are left out", folder, len(files) - len(pngs))
-    stems: dict[str, Path] = {}
-    for file in pngs:
-        if file.stem in stems:
-            got = f"{stems[file.stem].name} and {file.name}"
+def read_sample(source: Source, kind: Kind, coding: Coding) -> tuple[np.ndarray, np.ndarray]:
+    """(height, width, channels) uint8 or float32, and (height, width) uint8.
+
+    Raises:
+        SegframeError: a file cannot be read, or has values beyond --bits.
+    """
+    import numpy as np
+
+    image = read_image(source.image)
+    if kind.colour and image.shape[2] == 1:
+        image = np.repeat(image, 3, axis=2)
+    if kind.divisors:
+        scaled = (image / np.float64(kind.divisors[str(image.dtype)])).astype(np.float32)
+        if image.dtype.kind != "f" and (scaled.min() < 0 or scaled.max() > 1):
             raise SegframeError(
-                f"folder {folder}", expected="one file per name", got=got, remedy="Rename one."
+                f"image file {source.image}",
+                expected=f"values of 0 to {kind.divisors[str(image.dtype)]:g}",
+                got=f"{image.min()} to {image.max()}",
+                remedy=f"Give --bits {int(image.max()).bit_length()}, or one that fits all images.",
             )
-        stems[file.stem] = file
-    return stems
+        if not np.isfinite(scaled).all():
+            remedy = "Replace them; mark such pixels as void in the mask."
+            got = f"{int((~np.isfinite(scaled)).sum())} that are not"
+            raise SegframeError(
+                f"image file {source.image}", expected="finite values", got=got, remedy=remedy
+            )
+        image = scaled
+    return image, read_coded(source.masks, coding).ids.astype(np.uint8)
 
 
-class _opened:
-    """A Pillow image; what Pillow finds wrong, also while its pixels are read, becomes a SegframeError."""
+def check_ids(
+    seen: Survey, names: list[str] | None, ignore: int | None, masks: str, propose: Callable[[str], str]
+) -> list[str]:
+    """The class names: those given, or made up where the ids have no gap.
 
-    def __init__(self, path: Path):
-        self.path = path
+    Raises:
+        SegframeError: ids that are no class; the remedy proposes and decides nothing.
+    """
+    from segframe.plugins.hdf5_facts import default_names
 
-    def __enter__(self):
-        from PIL import Image
+    ids = sorted(value for value in seen.first_with if value != ignore)
+    found = ", ".join(map(str, ids[:10])) + ", ..." * (len(ids) > 10)
+    if ids in ([], [0]):
+        got = "background only" if ids else "void pixels only"
+        remedy = f"Check that {masks} is the folder of the masks."
+        raise SegframeError("masks", expected="pixels of a class", got=got, remedy=remedy)
+    if names:
+        outside = [value for value in ids if not 0 <= value < len(names)]
+    else:
+        lowest = ids[0] == 0  # 1, 2, ... without a 0 has no gap either
+        gapless = {value: place + (not lowest) for place, value in enumerate(ids)}
+        outside = [value for value, place in gapless.items() if value != place or value > 254]
+    if not outside:
+        made_up = names or default_names(max(ids) + 1)
+        if not names:
+            log.info("no --class-names: the classes are called %s", ", ".join(made_up))
+        if not names and len(ids) > MANY:
+            log.warning(
+                "%d ids: if each is one object and no class: %s", len(ids), propose("--instances NAME")
+            )
+        return made_up
+    raise SegframeError(
+        f"masks (sample {seen.first_with[outside[0]]!r})",
+        expected=f"ids below {len(names)}" if names else "class ids 0, 1, 2, ... without a gap",
+        got=f"ids {found}",
+        remedy=_proposal(ids, outside, names, propose),
+    )
 
-        try:
-            self.image = Image.open(self.path)
-        except Exception as error:
-            self._refuse(error)
-        return self.image
 
-    def __exit__(self, kind, error, traceback) -> None:
-        self.image.close()
-        if error is not None and not isinstance(error, SegframeError | KeyboardInterrupt):
-            self._refuse(error)
-
-    def _refuse(self, error: BaseException) -> None:
-        raise SegframeError(
-            f"image file {self.path}",
-            expected="a whole PNG file",
-            got=str(error) or type(error).__name__,
-            remedy="Write it again, or take it away together with its partner.",
-        ) from error
-
-
-def _mode_error(path: Path, expected: str, mode: str) -> SegframeError:
-    deep = mode.startswith("I") or mode == "F"
-    remedy = TO_8_BIT if deep else "Save it so; for masks the pixel value is the class id."
-    return SegframeError(
-        f"image file {path}", expected=expected, got=f"{'16 bits or more' if deep else 'colours'} ({mode})",
-        remedy=remedy,
-    )  # fmt: skip
+def _proposal(
+    ids: list[int], outside: list[int], names: list[str] | None, propose: Callable[[str], str]
+) -> str:
+    if len(ids) > 32:
+        return (
+            f"So many ids are not classes. Each one object: {propose('--instances NAME')}\n"
+            f"  Grey values of a mask that was scaled or saved as JPEG: {propose('--threshold 128')}"
+        )
+    free: Iterable[int] = (value for value in range(1, 256) if value not in ids)
+    fits = [value for value in free if not names or value < len(names)]
+    targets = [str(new) for new in fits[: len(outside)]] + ["ID"] * max(0, len(outside) - len(fits))
+    maps = " ".join(f"--map {old}={new}" for old, new in zip(outside[:4], targets, strict=False))
+    remedy = propose(maps) + " ..." * (len(outside) > 4)
+    if not names and ids != [0, 255]:
+        remedy += "\n  or name every class, in the order of the ids: --class-names background,..."
+    return remedy

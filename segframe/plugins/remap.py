@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segframe.errors import SegframeError
 from segframe.plugins.hdf5_facts import strings
-from segframe.plugins.hdf5_file import member, open_file
+from segframe.plugins.hdf5_file import BROKEN, member, names_in, open_file, understood
 from segframe.plugins.hdf5_layout import SPLITS, wrong_ids_remedy
+from segframe.plugins.hdf5_storage import SAMPLE_LIMIT, fetch
 from segframe.plugins.hdf5_writer import new_file, set_attributes
 
 if TYPE_CHECKING:
@@ -45,20 +47,21 @@ def remap(
         SegframeError: the file cannot be read, or the new masks have ids that are no classes.
     """
     found: set[int] = set()
-    with open_file(path) as source, new_file(out) as target:
+    with open_file(path) as source, new_file(out) as target, understood(f"data file {path}"):
         _copy_attributes(source, target)
         if class_names:
             set_attributes(target, {"class_names": list(class_names), "num_classes": len(class_names)})
         if ignore is not None:
             set_attributes(target, {"ignore_index": ignore})
-        for name in source:
-            if name not in SPLITS:
-                source.copy(name, target, name)
-                continue
+        for name in names_in(source, f"data file {path}"):
             group = member(source, name, f"data file {path}, /{name}")
+            if name not in SPLITS:
+                _refuse_links(group, f"data file {path}, /{name}")
+                source.copy(group, target, name)
+                continue
             copied = target.create_group(name)
             _copy_attributes(group, copied)
-            for kind in group:
+            for kind in names_in(group, f"data file {path}, /{name}"):
                 if kind == "masks":
                     masks = member(group, kind, f"data file {path}, /{name}/masks")
                     found |= _convert(masks, copied, kind, "uint8", lambda ids: _mapped(ids, table), shown)
@@ -66,7 +69,9 @@ def remap(
                     images = member(group, kind, f"data file {path}, /{name}/images")
                     _convert(images, copied, kind, "float32", _as_float32, shown)
                 else:
-                    group.copy(kind, copied, kind)
+                    other = member(group, kind, f"data file {path}, /{name}/{kind}")
+                    _refuse_links(other, f"data file {path}, /{name}/{kind}")
+                    group.copy(other, copied, kind)
         _check(found, target.attrs, path)
     return found
 
@@ -91,13 +96,14 @@ def _convert(
     if isinstance(old, h5py.Group):
         group = target.create_group(name)
         _copy_attributes(old, group)
-        for sample in old:
+        for sample in names_in(old, old.name):
             one = member(old, sample, f"{old.name}/{sample}")
             found |= _convert(one, group, sample, dtype, change, None)
         return found
     if old.ndim == 0:
         remedy = "Write the file again."
         raise SegframeError(f"data set {old.name}", expected="an array", got="one number", remedy=remedy)
+    _check_size(old)
     filters = {"chunks": old.chunks, "compression": old.compression, "compression_opts": old.compression_opts}
     new = target.create_dataset(name, shape=old.shape, dtype=dtype, **filters)
     _copy_attributes(old, new)
@@ -109,10 +115,32 @@ def _convert(
     return found
 
 
+def _refuse_links(found: Any, where: str) -> None:
+    """What is copied whole must not bring in other files: an external link, or values that lie elsewhere."""
+    import h5py
+
+    if isinstance(found, h5py.Group):
+        for name in names_in(found, where):
+            _refuse_links(member(found, name, f"{where}/{name}"), f"{where}/{name}")
+
+
+def _check_size(old: Any) -> None:
+    """A sample, or a chunk, is read as a whole."""
+    sample = math.prod(old.shape[1:]) * old.dtype.itemsize
+    chunk = math.prod(old.chunks or (0,)) * old.dtype.itemsize
+    if max(sample, chunk) > SAMPLE_LIMIT:
+        raise SegframeError(
+            f"data set {old.name}",
+            expected=f"samples and chunks of at most {SAMPLE_LIMIT} bytes",
+            got=str(max(sample, chunk)),
+            remedy="Cut the images into tiles.",
+        )
+
+
 def _read(old: Any, index: Any) -> np.ndarray:
     try:
-        return old[index]
-    except OSError as error:
+        return fetch(old, None if index is ... else index)()
+    except BROKEN as error:
         where, remedy = f"data set {old.name}, sample {index}", "The file is damaged: copy or write it again."
         raise SegframeError(
             where, expected="values that can be read", got=str(error), remedy=remedy

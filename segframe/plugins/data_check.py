@@ -97,6 +97,9 @@ def _read_all(file: Any, facts: Facts | None, splits: Mapping[str, Split], found
     for split, index in shown(work, "reading", len(work)):
         sample = split.ids[index]
         where = f"data file {found.path}, {split.name} sample {sample!r}"
+        dtypes = [split.stored(file, kind, index).dtype for kind in ("images", "masks")]
+        if dtypes[0].kind not in "uif" or not (dtypes[1] == "uint8" or dtypes[1].kind == "b"):
+            continue  # told already, with the layout's faults
         try:
             with understood(where):
                 image, mask = split.fetch(file, "images", index)(), split.fetch(file, "masks", index)()

@@ -28,13 +28,17 @@ class Split(NamedTuple):
     """Empty where nothing is grouped."""
     per_sample: bool
 
+    def stored(self, file: Any, kind: str, index: int) -> Any:
+        """The h5py.Dataset that the sample lies in."""
+        found = file[self.name][kind]
+        return found[self.ids[index]] if self.per_sample else found
+
     def fetch(self, file: Any, kind: str, index: int) -> Callable[[], np.ndarray]:
         """An image (height, width, channels) uint8 or float32, or a mask (height, width) uint8.
 
         As hdf5_storage.fetch: call what is returned.
         """
-        found = file[self.name][kind]
-        values = fetch(found[self.ids[index]], None) if self.per_sample else fetch(found, index)
+        values = fetch(self.stored(file, kind, index), None if self.per_sample else index)
 
         def finish() -> np.ndarray:
             value = values()

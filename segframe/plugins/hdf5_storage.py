@@ -98,7 +98,7 @@ def fetch(array: Any, index: int | None) -> Callable[[], np.ndarray]:
                 raise _bomb(where, size)
             if len(filters) == 2 and not skipped & 1:
                 by_plane = np.frombuffer(plain, np.uint8).reshape(dtype.itemsize, -1)
-                return np.ascontiguousarray(by_plane.T).view(dtype).reshape(shape)
+                return by_plane.T.copy("C").view(dtype).reshape(shape)
             return np.frombuffer(bytearray(plain), dtype).reshape(shape)  # one that may be written to
 
         return unpack

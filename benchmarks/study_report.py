@@ -122,9 +122,10 @@ def _table(by_recipe: Mapping[str, Sequence[Run]], headings: Mapping[str, str], 
     keys = [key for key in headings if any(found[key].values())]
     lines = ["| | seeds | " + " | ".join(headings[key] for key in keys) + " |"]
     lines += ["|---|---:|" + "---:|" * len(keys)]
-    for recipe, runs in by_recipe.items():
+    for recipe in by_recipe:
         cells = [cell(found[key][recipe], _digits(key)) for key in keys]
-        lines += [f"| `{recipe}` | {len(runs)} | " + " | ".join(cells) + " |"]
+        seeds = max((len(found[key][recipe]) for key in keys), default=0)
+        lines += [f"| `{recipe}` | {seeds} | " + " | ".join(cells) + " |"]
     return lines
 
 

@@ -78,6 +78,9 @@ class Study:
         self.content["git"] = facts["git"]["segframe"]
 
     def write(self, jobs: list[Job]) -> None:
+        """Write it, the runs in the order of the jobs, whichever ended first."""
+        order = {job.name: position for position, job in enumerate(jobs)}
+        self.content["runs"].sort(key=lambda run: order.get(run["name"], len(order)))
         there = {run["name"] for run in self.content["runs"]}
         self.content["missing"] = [job.name for job in jobs if job.name not in there]
         write_json(self.path, self.content)

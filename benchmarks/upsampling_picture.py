@@ -52,7 +52,7 @@ def picture(files: dict[str, Path], out: Path) -> None:
         # The scale of the network's own logits, so that what cannot be seen does not matter.
         swing = float(values.std())
         axes[1, column].imshow(flat, cmap="RdBu_r", vmin=-swing, vmax=swing, interpolation="nearest")
-        axes[1, column].set_title(f"on grey: {flat.std() / swing:.2g} of its spread", fontsize=9)
+        axes[1, column].set_title(f"on grey: {flat.std() / swing:.2g} of the piece's spread", fontsize=9)
     save(figure, out)
 
 

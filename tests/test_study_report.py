@@ -39,6 +39,8 @@ def test_differences_are_of_the_same_seed():
     other = [run("b", seed, iou) for seed, iou in ((1, 0.8), (0, 0.4), (2, 0.9))]
     assert paired(other, base, "test/iou") == pytest.approx([0.1, -0.1])
     assert paired(other, base, "test/hd95") == []  # not defined in any run
+    base, other = [{**r, "recipe": "cross_entropy"} for r in base], [{**r, "recipe": "b"} for r in other]
+    assert "| `b` | 2 | +0.0000 (" in report({"runs": base + other})  # two pairs of three runs
 
 
 def test_the_report_has_means_intervals_and_differences():

@@ -12,6 +12,7 @@ from segframe.builder_facts import loss_facts, mask_facts, model_facts
 from segframe.catalog import build
 from segframe.custom_ops import custom_ops
 from segframe.dataset import Dataset
+from segframe.folds import fold_facts
 from segframe.identity import differences
 from segframe.interrupt import Interrupt
 from segframe.loss_maps import maps_of, warping
@@ -44,6 +45,7 @@ def facts(
             "foreground": metrics.foreground(dataset.class_names),
             "spacing_mm": dataset.spacing and list(dataset.spacing),
             "samples": {name: list(part.ids) for name, part in chosen.items()},
+            **fold_facts(dataset),
         },
         "metric_contract": metrics.CONTRACT,
     }

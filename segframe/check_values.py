@@ -10,6 +10,7 @@ from segframe.builder_facts import loss_facts, mask_facts, model_facts
 from segframe.catalog import build
 from segframe.dataset import Dataset
 from segframe.errors import SegframeError
+from segframe.folds import seen_as_fold
 from segframe.manager import Plugins
 from segframe.probe import probe
 from segframe.settings import steps_per_epoch
@@ -54,9 +55,10 @@ def check_with_data(plugins: Plugins, config: Mapping[str, Any], opened: dict[st
     Raises:
         SegframeError: the data are wrong, or a value is outside its range or does not fit them.
     """
-    key = json.dumps([config["dataset"], config["split"]])
+    key = json.dumps([config["dataset"], config["split"], config["runs_dir"]])
     if key not in opened:
         dataset = build(plugins, "dataset", config["dataset"])
         _ = dataset.content_hash  # reads every sample, once for a file
+        dataset = seen_as_fold(dataset, config)
         opened[key] = dataset, parts(dataset, config["split"])
     probe_values(plugins, config, *opened[key])

@@ -16,13 +16,14 @@ from segframe.check_values import probe_values
 from segframe.console import log_file
 from segframe.dataset import Dataset
 from segframe.errors import SegframeError
+from segframe.folds import seen_as_fold
 from segframe.interrupt import Interrupt, catching
 from segframe.manager import Plugins
 from segframe.quiet import import_tensorflow
 from segframe.record import FINISHED, RUNNING, Record, ending
 from segframe.resume import run_folder
 from segframe.settings import check_settings
-from segframe.split import parts
+from segframe.split import check_same, parts
 from segframe.tracking import Telling, link
 
 if TYPE_CHECKING:
@@ -74,6 +75,8 @@ class RunResult:
     one entry per image."""
     per_image_test_at: dict[str, dict[str, list[Any]]] = field(default_factory=dict)
     """The same of the test part, by epoch of train.score_test_at, without the requested metrics."""
+    confusion: dict[str, list[list[int]]] = field(default_factory=dict)
+    """By part: confusion counts of the chosen weights over all its images, true class by predicted class."""
     out_dir: str = ""
 
 
@@ -115,7 +118,7 @@ def run_experiment(
         Interrupted: somebody stopped it; its state is saved.
     """
     check_config(plugins, config)
-    dataset = build(plugins, "dataset", config["dataset"])
+    dataset = seen_as_fold(build(plugins, "dataset", config["dataset"]), config)
     tracker = build(plugins, "tracker", config["tracker"])
     own = identity.identity_of(config, dataset.content_hash, identity.code_hash())
     chosen = parts(dataset, config["split"])
@@ -137,6 +140,8 @@ def run_experiment(
             interrupt = stack.enter_context(catching())
             if fresh:
                 record.write("record.json", facts(plugins, dataset, own, chosen))
+            else:
+                check_same(chosen, record.read("record.json")["data"]["samples"], str(record.folder))
             if not (record.folder / "config.yaml").exists():  # new, or killed between these two lines
                 record.write_config(config)
             record.set_status(RUNNING)

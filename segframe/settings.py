@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from typing_extensions import TypedDict
 
 from segframe.errors import SegframeError, nearest
+from segframe.folds import check_fold
 from segframe.validate import validate
 
 
@@ -42,6 +43,10 @@ class Split(TypedDict):
     val: Literal["auto", "none"]
     val_fraction: Annotated[float, _between(0, 1)]
     seed: Annotated[int, _at_least(0)]
+    folds: Annotated[int, _at_least(2)] | None
+    fold: Annotated[int, _at_least(0)] | None
+    repeat: Annotated[int, _at_least(0)]
+    fold_splits: list[Literal["train", "val", "test"]]
 
 
 class Train(TypedDict):
@@ -104,6 +109,7 @@ def check_settings(config: Mapping[str, Any]) -> None:
             )
     for key, annotation in OWN.items():
         validate(annotation, config[key], key)
+    check_fold(config["split"])
     for key in SECTIONS:
         if not isinstance(config[key], Mapping):
             raise SegframeError(

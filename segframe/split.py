@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from segframe.dataset import Dataset
@@ -28,11 +28,12 @@ def parts(dataset: Dataset, section: Mapping[str, Any]) -> dict[str, Part]:
     """{"train", "val", "test"} -> Part, without those that there are none of.
 
     Args:
-        section: conf/split.
+        section: conf/split. With folds, the data set is one seen as a fold (segframe.folds).
 
     Raises:
-        SegframeError: nothing to train on, or too few groups to hold one out.
+        SegframeError: nothing to train on, too few groups to hold one out, a sample or group in two splits.
     """
+    check_apart(dataset)
     if "train" not in dataset.splits:
         raise SegframeError(
             "the data set",
@@ -51,7 +52,7 @@ def parts(dataset: Dataset, section: Mapping[str, Any]) -> dict[str, Part]:
     elif "val" in dataset.splits:
         result["val"] = _whole(dataset, "val")
     else:
-        result |= _hold_out(dataset, section["val_fraction"], section["seed"])
+        result |= _hold_out(dataset, section["val_fraction"], _hold_out_key(section))
         log.info(
             "No val split in the data: %d of train's %d samples are held out for validation "
             "(split.val_fraction=%g, split.seed=%d).",
@@ -72,7 +73,59 @@ def _whole(dataset: Dataset, split: str) -> Part:
     return Part(split, tuple(range(len(ids))), ids)
 
 
-def _hold_out(dataset: Dataset, fraction: float, seed: int) -> dict[str, Part]:
+def check_apart(dataset: Dataset) -> None:
+    """Check that no sample and no group is in two splits: what was trained on would be scored.
+
+    Raises:
+        SegframeError: one is.
+    """
+    for kind, names_of in (("ids", dataset.ids), ("groups", dataset.groups)):
+        found: dict[str, str] = {}
+        twice: dict[str, str] = {}
+        for split in dataset.splits:
+            for name in dict.fromkeys(names_of(split)):
+                if found.setdefault(name, split) != split:
+                    twice.setdefault(name, f"{name!r} in {found[name]} and {split}")
+        if twice:
+            more = f", and {len(twice) - 5} more" if len(twice) > 5 else ""
+            raise SegframeError(
+                f"the data set's {kind}",
+                expected="each in one split",
+                got=", ".join(list(twice.values())[:5]) + more,
+                remedy="Leave them in one of the splits: a score is worthless where they are in two.",
+            )
+
+
+def check_same(chosen: Mapping[str, Part], samples: Mapping[str, Sequence[str]], where: str) -> None:
+    """Check that a run goes on with the samples that it began with.
+
+    Args:
+        samples: {part: ids} of its record.
+
+    Raises:
+        SegframeError: it does not: the file of the folds was lost, and they were dealt otherwise.
+    """
+    differing = [name for name in {**chosen, **samples} if name not in chosen or name not in samples]
+    differing += [
+        name for name in chosen if list(chosen[name].ids) != list(samples.get(name, chosen[name].ids))
+    ]
+    if differing:
+        raise SegframeError(
+            where,
+            expected="a run on the samples of this command",
+            got=f"one that began with others in {', '.join(differing)}",
+            remedy="Put RUNS_DIR/folds back as it was, or start afresh with train.resume=never.",
+        )
+
+
+def _hold_out_key(section: Mapping[str, Any]) -> str:
+    """Each fold holds out other groups: with the same for all some would never train."""
+    if section["folds"] is None:
+        return str(section["seed"])
+    return f"{section['seed']}/repeat {section['repeat']}/fold {section['fold']}"
+
+
+def _hold_out(dataset: Dataset, fraction: float, seed: str) -> dict[str, Part]:
     """Whole groups, in an order that depends on their names and the seed, not on their order in the file."""
     groups = tuple(dataset.groups("train"))
     names = sorted(set(groups), key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest())

@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import pytest
 
 from segframe.errors import SegframeError
-from segframe.split import parts
+from segframe.split import check_same, parts
 
-SECTION = {"val": "auto", "val_fraction": 0.2, "seed": 0}
+SECTION = {"val": "auto", "val_fraction": 0.2, "seed": 0, "folds": None, "fold": None, "repeat": 0}
 
 
 def data(groups=None, **sizes):
@@ -64,3 +64,31 @@ def test_one_sample_cannot_be_held_out():
 def test_data_without_train_are_refused():
     with pytest.raises(SegframeError, match="a split named train, got test"):
         parts(data(test=3), SECTION)
+
+
+def test_each_fold_holds_out_other_samples_so_that_all_train_in_some():
+    found = [
+        parts(data(train=20, test=1), SECTION | {"folds": 5, "fold": fold})["val"].ids for fold in range(5)
+    ]
+    assert len(set(found)) == 5
+    assert len(set().union(*found)) > 10
+
+
+@pytest.mark.parametrize("kind", ["ids", "groups"])
+def test_a_sample_or_group_in_two_splits_is_an_error_with_its_name(kind):
+    names = {"train": ("a", "b", "c"), "test": ("d", "b")}
+    own = {split: tuple(f"{split}{i}" for i in range(len(found))) for split, found in names.items()}
+    found = SimpleNamespace(splits=("train", "test"), ids=own.__getitem__, groups=own.__getitem__)
+    parts(found, SECTION)
+    setattr(found, kind, names.__getitem__)
+    with pytest.raises(SegframeError, match=f"the data set's {kind}: expected .*got 'b' in train and test"):
+        parts(found, SECTION)
+
+
+def test_a_run_that_began_with_other_samples_does_not_go_on():
+    chosen = parts(data(train=5, val=2), SECTION)
+    began = {name: list(part.ids) for name, part in chosen.items()}
+    check_same(chosen, began, "here")
+    for other in (began | {"val": ["x", "y"]}, began | {"test": ["x"]}, {"train": began["train"]}):
+        with pytest.raises(SegframeError, match="here: .* with others in (val|test)"):
+            check_same(chosen, other, "here")

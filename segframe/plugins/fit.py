@@ -159,11 +159,13 @@ class Loop:
             self.average.adopt()
         scores: dict[str, float | None] = {}
         per_image: dict[str, dict[str, list[Any]]] = {}
+        confusion: dict[str, list[list[int]]] = {}
         for part in ("val", "test"):
             if part in run.pipeline.parts:
                 found = run.metrics.score(part, requested=True)
                 scores |= {f"{part}/{key}": _defined(value) for key, value in found.scores.items()}
                 per_image[part] = self._per_image(part, found)
+                confusion[part] = found.counts.sum(0).tolist()
         return RunResult(
             objective=scores.get(OBJECTIVE),
             epoch=state.best_epoch if self.has_val else state.epoch,
@@ -172,6 +174,7 @@ class Loop:
             test_at=state.test_at,
             per_image=per_image,
             per_image_test_at=state.per_image_test_at,
+            confusion=confusion,
             out_dir=str(run.out_dir),
         )
 

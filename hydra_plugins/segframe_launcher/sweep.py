@@ -1,6 +1,7 @@
 """A sweep as a whole: its parent run in the tracker, its jobs' processes, the table at its end.
 
-SWEEP_DIR/ holds multirun.yaml (Hydra's), job_N.yaml (the job's config) and job_N.json (its result or error).
+SWEEP_DIR/ holds multirun.yaml (Hydra's), job_N.yaml (the job's config), job_N.json (its result or error) and,
+where folds were swept over, folds.json (fold_rows.py).
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from typing import Any, NamedTuple
 
 from omegaconf import OmegaConf
 
-from segframe.atomic import write_text
+from hydra_plugins.segframe_launcher.fold_rows import fold_rows, tracked
+from hydra_plugins.segframe_launcher.sweep_table import print_table
+from segframe.atomic import write_json, write_text
 from segframe.catalog import build
 from segframe.interrupt import Interrupted
 from segframe.manager import Plugins
@@ -112,42 +115,17 @@ class Sweep:
         failed = [job for job in self.jobs if job.error]
         status = KILLED if self.interrupted else FAILED if failed else FINISHED
         best = [job.objective for job in self.jobs if job.objective is not None]
+        rows = fold_rows(self.jobs)
+        if rows:
+            write_json(self.folder / "folds.json", [row.as_json() for row in rows])
+        scores = ({"best/val/dice": max(best)} if best else {}) | tracked(rows)
         if self.parent is not None:
             try:
-                self.tracker.close_sweep(self.parent, status, {"best/val/dice": max(best)} if best else {})
+                self.tracker.close_sweep(self.parent, status, scores)
             except Exception as error:
                 log.warning("The sweep's parent run stays open in the tracker (%s).", error)
-        self._table()
+        print_table(self.jobs, rows, folder=self.folder, where=self.tracker.where())
         return 1 if failed else 0
-
-    def _table(self) -> None:
-        from rich.console import Console
-        from rich.table import Table
-
-        console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
-        varied = _varied([job.overrides for job in self.jobs])
-        table = Table(title=f"Sweep of {len(self.jobs)} jobs, best val/dice first")
-        for heading in ("job", *varied, "val/dice", "test/dice", "test/iou", "state"):
-            table.add_column(heading, overflow="fold")
-        for job in sorted(
-            self.jobs, key=lambda job: -1.0 if job.objective is None else job.objective, reverse=True
-        ):
-            values = dict(override.split("=", 1) for override in job.overrides)
-            scores = [job.objective, job.scores.get("test/dice"), job.scores.get("test/iou")]
-            table.add_row(
-                str(job.number),
-                *(values.get(key, "") for key in varied),
-                *("" if score is None else f"{score:.4f}" for score in scores),
-                "FAILED" if job.error else "finished",
-            )
-        console.print(table)
-        for job in self.jobs:
-            if job.error:
-                console.print(f"job {job.number} FAILED: {job.error}", markup=False)
-        console.print(f"sweep: {self.folder}", markup=False)
-        where = self.tracker.where()
-        if where:
-            console.print(f"compare: {where}", markup=False)
 
 
 @contextmanager
@@ -182,12 +160,3 @@ def forget(folder: Path) -> None:
 def conclude() -> int:
     """End the sweep of this process, if there is one; returns the exit code."""
     return _running.pop().end() if _running else 0
-
-
-def _varied(overrides: list[list[str]]) -> list[str]:
-    """The keys whose values are not the same in every job; all of them if there is one job only."""
-    keys: dict[str, set[str]] = {}
-    for job in overrides:
-        for key, value in (override.split("=", 1) for override in job):
-            keys.setdefault(key, set()).add(value)
-    return [key for key, values in keys.items() if len(values) > 1 or len(overrides) == 1]

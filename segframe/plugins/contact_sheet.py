@@ -37,7 +37,8 @@ def contact_sheet(path: Path, dataset: Dataset, samples: Sequence[tuple[str, int
     from segframe.figures import UNKNOWN, class_colour, save
 
     rows = math.ceil(len(samples) / COLUMNS)
-    size = COLUMNS * INCHES, rows * (INCHES + 0.2) + 0.5
+    ratio = dataset.image_shape[0] / dataset.image_shape[1]
+    size = COLUMNS * INCHES, rows * (INCHES * min(max(ratio, 0.4), 2.0) + 0.25) + 0.6
     figure = Figure(figsize=size, dpi=DPI, layout="constrained")
     grid = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
     for axis in grid:

@@ -137,6 +137,8 @@ def check_ids(
 def _proposal(
     ids: list[int], outside: list[int], names: list[str] | None, propose: Callable[[str], str]
 ) -> str:
+    if len(ids) > 2 and all(value < 16 or 240 <= value <= 255 for value in ids) and ids[-1] >= 240:
+        return f"As of black and white, saved as JPEG or scaled: {propose('--threshold 128')}"
     if len(ids) > 32:
         return (
             f"So many ids are not classes. Each one object: {propose('--instances NAME')}\n"

@@ -31,7 +31,8 @@ class WeightAverage:
         self.decay = decay
         # model.weights, not variables: the seeds of dropout are no numbers to average.
         self.weights = [w for w in model.weights if tf.as_dtype(w.dtype).is_floating]
-        self.steps = keras.Variable(0, dtype="int32", trainable=False, name="averaged_steps")
+        # int64: TensorFlow keeps int32 variables on the CPU, where XLA on a GPU cannot reach them.
+        self.steps = keras.Variable(0, dtype="int64", trainable=False, name="averaged_steps")
         self.averages = [  # of a copy: Keras would take the weight's own variable for the average's
             keras.Variable(tf.identity(weight.value), dtype=weight.dtype, trainable=False, name="average")
             for weight in self.weights

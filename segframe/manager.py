@@ -17,6 +17,7 @@ BUILTIN_PLUGINS = (
     "segframe.plugins.data_command",
     "segframe.plugins.fit",
     "segframe.plugins.hdf5",
+    "segframe.plugins.leaks",
     "segframe.plugins.losses",
     "segframe.plugins.maps_command",
     "segframe.plugins.mlflow_tracker",
@@ -26,6 +27,7 @@ BUILTIN_PLUGINS = (
     "segframe.plugins.previews",
     "segframe.plugins.progress",
     "segframe.plugins.synthetic",
+    "segframe.plugins.toy",
     "segframe.plugins.track_command",
     "segframe.plugins.ui_command",
 )

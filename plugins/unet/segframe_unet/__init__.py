@@ -6,6 +6,7 @@ Keras loads a .keras file that holds their layers after `import segframe_unet.la
 
 from segframe import hookimpl
 from segframe_unet.ops_command import run as run_ops
+from segframe_unet.small import build_small
 from segframe_unet.unet import build_unet
 
 
@@ -16,4 +17,4 @@ def segframe_commands():
 
 @hookimpl
 def segframe_models():
-    return {"unet": build_unet}
+    return {"unet": build_unet, "small": build_small}

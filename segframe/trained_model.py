@@ -28,7 +28,7 @@ class TrainedModel:
     """What segframe.load_model returns.
 
     Example:
-        >>> model = segframe.load_model("runs/unet-cells-0123456789ab")
+        >>> model = segframe.load_model("runs/NAME")
         >>> model(images)           # (batch, height, width, num_classes) float32 logits
         >>> model.predict(images)   # (batch, height, width) uint8 class ids
 

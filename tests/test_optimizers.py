@@ -132,6 +132,11 @@ def test_without_a_schedule_the_learning_rate_is_a_variable():
         (build_sgd, {"clip_norm": 1.0, "clip_value": 1.0}, r"optimizer\.clip_value: expected null where"),
         (
             build_sgd,
+            {"schedule": {**CONSTANT, "name": "one_cycle"}},
+            r"schedule\.warmup_steps: expected 1 or more with one_cycle.*, got 0\.\n  Give 2, ",
+        ),
+        (
+            build_sgd,
             {"schedule": {**CONSTANT, "warmup_steps": STEPS}},
             r"fewer than the run's 6 steps, got 6",
         ),

@@ -15,7 +15,7 @@ class ScheduleSection(TypedDict):
 
     __pydantic_config__ = {"extra": "forbid"}  # type: ignore[misc]
 
-    name: Literal["constant", "cosine", "polynomial"]
+    name: Literal["constant", "cosine", "polynomial", "one_cycle"]
     warmup_steps: int
     final_fraction: float
     power: float
@@ -34,6 +34,13 @@ def check_schedule(total_steps: int, schedule: ScheduleSection) -> None:
     ranges.at_least_zero("optimizer.schedule.warmup_steps", schedule["warmup_steps"])
     ranges.from_zero_to_one("optimizer.schedule.final_fraction", schedule["final_fraction"])
     ranges.above_zero("optimizer.schedule.power", schedule["power"])
+    if schedule["name"] == "one_cycle" and schedule["warmup_steps"] == 0:
+        raise SegframeError(
+            "optimizer.schedule.warmup_steps",
+            expected="1 or more with one_cycle: the steps of its rise",
+            got="0",
+            remedy=f"Give {max(1, round(0.3 * total_steps))}, 3/10 of the run's {total_steps} steps.",
+        )
     if schedule["warmup_steps"] >= total_steps:
         raise SegframeError(
             "optimizer.schedule.warmup_steps",

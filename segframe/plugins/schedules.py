@@ -1,4 +1,4 @@
-"""The learning rate over a run: linear warm-up, then constant, cosine or polynomial decay."""
+"""The learning rate over a run: linear warm-up, then constant, cosine or polynomial decay; one cycle."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+ONE_CYCLE_START = 1 / 25
+"""Share of the learning rate that one_cycle begins with."""
+
 
 @keras.saving.register_keras_serializable("segframe")
 class WarmUpThenDecay(keras.optimizers.schedules.LearningRateSchedule):
@@ -16,17 +19,21 @@ class WarmUpThenDecay(keras.optimizers.schedules.LearningRateSchedule):
         (step + 1) / warmup_steps * learning_rate                         for step < warmup_steps
         (f + (1 - f) * decay(t)) * learning_rate                          after, f = final_fraction,
         t = min((step - warmup_steps) / (total_steps - warmup_steps), 1)
-        decay(t) = 1 (constant), (1 + cos(pi t)) / 2 (cosine), (1 - t)^power (polynomial)
+        decay(t) = 1 (constant), (1 + cos(pi t)) / 2 (cosine, one_cycle), (1 - t)^power (polynomial)
 
-    So the first and the last step of a run learn something, and f is reached after the last one.
+    one_cycle rises by a cosine too, from 1/25 of the learning rate at step 0 to the whole at warmup_steps.
+    Its momentum stays as it is. So the first and the last step of a run learn something, and f is reached
+    after the last one.
 
     Args:
-        kind: constant, cosine or polynomial.
+        kind: constant, cosine, polynomial or one_cycle.
         power: of polynomial, above 0; 1 is linear.
 
     Source:
         Cosine: Loshchilov and Hutter 2017, https://arxiv.org/abs/1608.03983. Polynomial: Chen et al. 2018,
-        https://arxiv.org/abs/1606.00915. Warm-up: Goyal et al. 2017, https://arxiv.org/abs/1706.02677.
+        https://arxiv.org/abs/1606.00915. Warm-up: Goyal et al. 2017, https://arxiv.org/abs/1706.02677. One
+        cycle: Smith and Topin 2018, https://arxiv.org/abs/1708.07120, with cosines as PyTorch's OneCycleLR
+        has it (the tests compare).
     """
 
     def __init__(
@@ -51,17 +58,27 @@ class WarmUpThenDecay(keras.optimizers.schedules.LearningRateSchedule):
         t = tf.cast(after, tf.float32) / decay_steps
         decay = {
             "constant": lambda: tf.ones_like(t),
-            "cosine": lambda: 0.5 * (1.0 + tf.cos(math.pi * t)),
+            "cosine": lambda: _half_cosine(t),
             "polynomial": lambda: tf.pow(1.0 - t, self.power),
+            "one_cycle": lambda: _half_cosine(t),
         }[self.kind]()
         if self.kind != "constant":
             decay = self.final_fraction + (1.0 - self.final_fraction) * decay
-        warmup = tf.cast(tf.minimum(step + 1, self.warmup_steps), tf.float32) / max(self.warmup_steps, 1)
+        if self.kind == "one_cycle":
+            risen = tf.cast(tf.minimum(step, self.warmup_steps), tf.float32) / self.warmup_steps
+            warmup = 1.0 + (ONE_CYCLE_START - 1.0) * _half_cosine(risen)
+        else:
+            warmup = tf.cast(tf.minimum(step + 1, self.warmup_steps), tf.float32) / max(self.warmup_steps, 1)
         return self.learning_rate * tf.where(step < self.warmup_steps, warmup, decay)
 
     def get_config(self) -> dict[str, Any]:
         keys = ("kind", "learning_rate", "total_steps", "warmup_steps", "final_fraction", "power")
         return {key: getattr(self, key) for key in keys}
+
+
+def _half_cosine(t: tf.Tensor) -> tf.Tensor:
+    """1 at t = 0, 0 at t = 1."""
+    return 0.5 * (1.0 + tf.cos(math.pi * t))
 
 
 def learning_rate_at(optimizer: keras.optimizers.Optimizer, step: int) -> float:

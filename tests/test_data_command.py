@@ -166,7 +166,7 @@ def empty(folder):
     "spoil, options, message",
     [
         (deep_mask, [], "class ids 0, 1, 2.*got ids 0, 1, 4000.*\n.*--map 4000=2"),
-        (colour_mask, [], r"class ids as grey values.*got colours 0,0,0 \(273 pixels\).*--colours background=0,0,0"),
+        (colour_mask, [], r"class ids as grey.*got colours 0,0,0 \(273 pixels\).*--colours background=0,0,0"),
         (broken, [], "zelle ä 0.png: expected a whole image"),
         (other_size, [], "sample 'zelle ä 4': expected.*one size, got image 13 x 21, mask 13 x 20"),
         (gap, [], "without a gap, got ids 0, 1, 7.*\n.*--map 7=2\n.*--class-names"),

@@ -64,7 +64,8 @@ def export(path: Path, folder: Path, shown: Callable[..., Iterable]) -> None:
         shutil.rmtree(partial, ignore_errors=True)
         dataset.close()
     log.info("wrote %s: %d samples", folder, len(work))
-    log.info("back again: %s import %s OUT.h5 %s", PROGRAM, f"{folder}/images {folder}/masks", words)
+    folders = " ".join(shlex.quote(str(folder / kind)) for kind in ("images", "masks"))
+    log.info("back again: %s import %s OUT.h5 %s", PROGRAM, folders, words)
 
 
 def _writer(

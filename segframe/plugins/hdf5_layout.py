@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 from segframe.errors import SegframeError, nearest
 from segframe.plugins.hdf5_facts import Classes, read_classes, read_spacing
 from segframe.plugins.hdf5_file import Fault, member, names_in, understood
-from segframe.plugins.hdf5_split import Images, Split, read_split
+from segframe.plugins.hdf5_pair import Images
+from segframe.plugins.hdf5_split import Split, read_split
 
 log = logging.getLogger("segframe")
 

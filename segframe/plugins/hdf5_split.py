@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from segframe.errors import SegframeError, nearest
 from segframe.plugins.hdf5_file import Fault, layout_error, member, names_in, understood
 from segframe.plugins.hdf5_names import read_names
+from segframe.plugins.hdf5_pair import Images, check_pair
 from segframe.plugins.hdf5_storage import check_storage, fetch
 
 if TYPE_CHECKING:
@@ -50,15 +50,6 @@ class Split(NamedTuple):
         return finish
 
 
-class Images(NamedTuple):
-    """What the images of a split, or one of them, are."""
-
-    where: str
-    shape: tuple[int, int, int]
-    """(height, width, channels)"""
-    dtype: str
-
-
 def read_split(
     group: Any, name: str, where: str, path: Path, fault: Fault
 ) -> tuple[Split | None, list[Images]]:
@@ -87,7 +78,7 @@ def read_split(
         fault(_empty(where, name))
         return None, []
     try:
-        found = [_check_pair(images, masks, 1, where, path, fault)]
+        found = [check_pair(images, masks, 1, where, path, fault)]
         check_storage(images, 1, f"{where}/images")
         check_storage(masks, 1, f"{where}/masks")
     except SegframeError as error:
@@ -127,7 +118,7 @@ def _of_samples(
         try:
             with understood(subject):
                 image, mask = (_needed(kind, sample, subject, _stop) for kind in (images, masks))
-                found.append(_check_pair(image, mask, 0, subject, path, _stop))
+                found.append(check_pair(image, mask, 0, subject, path, _stop))
                 check_storage(image, 0, f"{subject}, image")
                 check_storage(mask, 0, f"{subject}, mask")
             good.append(index)
@@ -174,36 +165,3 @@ def _needed(group: Any, name: str, where: str, fault: Fault) -> Any:
             )
         )
     return found
-
-
-def _check_pair(image: Any, mask: Any, batch: int, where: str, path: Path, fault: Fault) -> Images:
-    """`batch` is 1 where there is a first axis of samples.
-
-    Raises:
-        SegframeError: the shapes are such that nothing can be read.
-    """
-    first = "samples, " * batch
-    for array, kind, axes in ((image, "image", "height, width, channels"), (mask, "mask", "height, width")):
-        dims = (2, 3) if hasattr(array, "shape") else ()
-        squeezable = kind == "image" or not dims or array.ndim == 2 + batch or array.shape[-1] == 1
-        if not dims or array.ndim - batch not in dims or 0 in array.shape or not squeezable:
-            raise layout_error(
-                f"{where}, {kind}", f"({first}{axes})", str(getattr(array, "shape", "a group"))
-            )
-    out = shlex.quote(str(path.with_name(path.stem + "-converted" + path.suffix)))
-    command = f"python -m segframe data remap {shlex.quote(str(path))} {out}"
-    if image.dtype.newbyteorder("=") not in ("uint8", "float32"):
-        convertible = image.dtype.kind in "uifb"
-        remedy = f"{command} --images float32" if convertible else "Write the file again with one of these."
-        fault(
-            SegframeError(f"{where}, image", expected="uint8 or float32", got=str(image.dtype), remedy=remedy)
-        )
-    if mask.dtype != "uint8" and mask.dtype.kind != "b":
-        remedy = command if mask.dtype.kind in "ui" else "Write class ids as uint8."
-        fault(SegframeError(f"{where}, mask", expected="uint8 class ids", got=str(mask.dtype), remedy=remedy))
-    if image.shape[batch : batch + 2] != mask.shape[batch : batch + 2]:
-        sizes = [" x ".join(map(str, array.shape[batch : batch + 2])) for array in (image, mask)]
-        fault(layout_error(where, "images and masks of one size", f"image {sizes[0]}, mask {sizes[1]}"))
-    height, width = image.shape[batch : batch + 2]
-    shape = height, width, image.shape[batch + 2] if image.ndim == batch + 3 else 1
-    return Images(where, shape, str(image.dtype.newbyteorder("=")))

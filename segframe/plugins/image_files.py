@@ -63,7 +63,8 @@ def read_header(page: Page) -> Header:
         dtype = "uint16" if deep or mode in GREY_16 else {"I": "int32", "F": "float32"}.get(mode, "uint8")
         colour = deep == "RGB" if deep else mode not in ("1", "L", "I", "F", *GREY_16)
         size = image.size[::-1]
-        if image.getexif().get(ORIENTATION, 1) != 1:
+        # Pillow decodes a whole PNG to find no EXIF in it; one behind the pixels is met by read_image.
+        if (image.format != "PNG" or "exif" in image.info) and image.getexif().get(ORIENTATION, 1) != 1:
             notes.add("an EXIF orientation: they are turned as it says")
             size = _turned(image).size[::-1]
     return Header(size, colour, dtype, frozenset(notes))

@@ -92,7 +92,15 @@ def read_sample(source: Source, kind: Kind, coding: Coding) -> tuple[np.ndarray,
                 f"image file {source.image}", expected="finite values", got=got, remedy=remedy
             )
         image = scaled
-    return image, read_coded(source.masks, coding).ids.astype(np.uint8)
+    mask = read_coded(source.masks, coding).ids.astype(np.uint8)
+    if image.shape[:2] != mask.shape:
+        raise SegframeError(
+            f"sample {source.name!r}",
+            expected="the size that its header said",
+            got=f"image {image.shape[:2]}, mask {mask.shape}: changed meanwhile, or EXIF behind the pixels",
+            remedy="Write the image again, upright.",
+        )
+    return image, mask
 
 
 def check_ids(

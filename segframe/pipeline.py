@@ -73,23 +73,36 @@ class Pipeline:
     def stream(self, epoch: int, start_step: int = 0) -> Iterator[dict[str, tf.Tensor]]:
         """Training batches from this step of this epoch on, epoch after epoch without end.
 
-        An epoch is one pass over the data here, also where train.steps_per_epoch makes others of the run's.
-        One tf.data graph for all of them: while an epoch is validated, the next one's batches are read.
+        An epoch is one pass over the data. One tf.data graph for all of them: while an epoch is validated,
+        the next one's batches are read.
         """
+        passes = self._passes(epoch, start_step * self.batch_size)
+        return iter(passes.flat_map(lambda one: self._batches("train", one, self.augmentations)).prefetch(2))
+
+    def full_batches(self, start_step: int = 0) -> Iterator[dict[str, tf.Tensor]]:
+        """Training batches from this step of the run on, pass after pass without end, all of `batch_size`.
+
+        Where a pass over the data ends, a batch goes on with the next one: for train.steps_per_epoch.
+        """
+        first, offset = divmod(start_step * self.batch_size, len(self.parts["train"].ids))
+        samples = self._passes(first, offset).flat_map(lambda one: one)
+        return iter(self._batches("train", samples, self.augmentations).prefetch(2))
+
+    def _passes(self, first: int, offset: int) -> tf.data.Dataset:
+        """Pass after pass, each a data set of (position, seed); the first one begins at `offset`."""
 
         def samples(number: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            first = start_step * self.batch_size if number == epoch else 0
             order = self.order(int(number))
             seeds = self._random(int(number), 1).integers(2**31 - 1, size=(len(order), 2), dtype=np.int32)
-            return order[first:].astype(np.int64), seeds[order[first:]]
+            order = order[offset if number == first else 0 :]
+            return order.astype(np.int64), seeds[order]
 
-        def batches(number: tf.Tensor) -> tf.data.Dataset:
+        def one(number: tf.Tensor) -> tf.data.Dataset:
             positions, seeds = tf.numpy_function(samples, [number], [tf.int64, tf.int32], stateful=False)
-            positions, seeds = tf.ensure_shape(positions, (None,)), tf.ensure_shape(seeds, (None, 2))
-            return self._batches("train", positions, seeds, self.augmentations)
+            both = tf.ensure_shape(positions, (None,)), tf.ensure_shape(seeds, (None, 2))
+            return tf.data.Dataset.from_tensor_slices(both)
 
-        epochs = tf.data.Dataset.range(epoch, np.iinfo(np.int64).max)
-        return iter(epochs.flat_map(batches).prefetch(2))
+        return tf.data.Dataset.range(first, np.iinfo(np.int64).max).map(one)
 
     def train(self, epoch: int, start_step: int = 0) -> Iterator[dict[str, tf.Tensor]]:
         """The batches of one epoch, from `start_step` of it on: what a resumed run continues with."""
@@ -105,14 +118,14 @@ class Pipeline:
         return iter(self._whole[part])
 
     def _in_order(self, part: str, positions: np.ndarray) -> tf.data.Dataset:
-        return self._batches(part, positions.astype(np.int64), np.zeros((len(positions), 2), np.int32), ())
+        both = positions.astype(np.int64), np.zeros((len(positions), 2), np.int32)
+        return self._batches(part, tf.data.Dataset.from_tensor_slices(both), ())
 
     def _random(self, epoch: int, stream: int) -> np.random.Generator:
         return np.random.Generator(np.random.Philox(np.random.SeedSequence([self.seed, epoch, stream])))
 
-    def _batches(
-        self, part: str, positions: Any, seeds: Any, augmentations: Sequence[Any]
-    ) -> tf.data.Dataset:
+    def _batches(self, part: str, samples: tf.data.Dataset, augmentations: Sequence[Any]) -> tf.data.Dataset:
+        """Batches of `samples`, (position, seed) each."""
         channels = self.dataset.image_shape[2]
         chosen = self.parts[part]
 
@@ -134,8 +147,7 @@ class Pipeline:
                     image, target = augment(image, target, own)
             return {"image": image, **target, "size": tf.shape(image)[:2], "index": position}
 
-        batches = tf.data.Dataset.from_tensor_slices((positions, seeds))
-        batches = batches.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        batches = samples.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         padding = {"mask": tf.constant(MASK_PADDING["mask"], tf.int32)}
         padding |= {name: tf.constant(maker.padding, maker.dtype) for name, maker in self.maps.items()}
         batches = batches.padded_batch(

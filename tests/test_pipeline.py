@@ -1,5 +1,6 @@
 """segframe.pipeline: the same batches for a seed, padded by edges, resumable in mid-epoch."""
 
+import itertools
 from types import SimpleNamespace
 
 import numpy as np
@@ -79,6 +80,27 @@ def test_an_epoch_continued_at_a_step_gives_the_rest_of_it():
     for one, other in zip(whole[1:], rest, strict=True):
         for key in one:
             np.testing.assert_array_equal(one[key], other[key])
+
+
+def test_full_batches_go_on_through_the_passes_and_begin_at_any_step():
+    """Five samples at batch 2: the third batch is of the first pass and of the second."""
+
+    def shift(image, target, seed):
+        return image + tf.random.stateless_uniform((), seed), target
+
+    _, batches = pipeline([(8, 8)] * 5, augmentations=[shift])
+    orders = np.concatenate([batches.order(number) for number in range(3)])
+    whole = numpy(itertools.islice(batches.full_batches(), 7))
+    assert [tuple(batch["index"]) for batch in whole] == [tuple(orders[i : i + 2]) for i in range(0, 14, 2)]
+    for start in (1, 2, 3, 5):
+        rest = numpy(itertools.islice(batches.full_batches(start), 7 - start))
+        for found, expected in zip(rest, whole[start:], strict=True):
+            for key in expected:
+                np.testing.assert_array_equal(found[key], expected[key])
+    for found, expected in zip(
+        numpy(batches.train(0))[:2], whole, strict=False
+    ):  # and one pass looks the same
+        np.testing.assert_array_equal(found["image"], expected["image"])
 
 
 def test_augmentations_get_scaled_floats_and_their_own_seeds():

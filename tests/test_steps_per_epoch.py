@@ -1,4 +1,4 @@
-"""train.steps_per_epoch: epochs of so many steps, which go on through the passes over the data."""
+"""train.steps_per_epoch: epochs of so many full batches, which go on through the passes over the data."""
 
 import os
 import signal
@@ -44,16 +44,16 @@ def test_null_is_one_pass_and_a_number_is_taken():
 WORDS = ("augment=flips", "optimizer=adam", "optimizer.schedule.name=cosine", "train.batch_size=4")
 
 
-def test_two_epochs_of_three_steps_train_as_three_passes_of_two(plugins, config):
-    """Six images at batch 4: each pass is a step of 4 and one of 2."""
-    passes = run_experiment(plugins, config(*WORDS, "train.epochs=3"))
+def test_two_epochs_of_three_steps_train_as_three_of_two(plugins, config):
+    """Six images at batch 4: without it a pass would be a step of 4 and one of 2."""
+    others = run_experiment(plugins, config(*WORDS, "train.epochs=3", "train.steps_per_epoch=2"))
     spy = Spy()
     plugins.register(spy)
     epochs = run_experiment(plugins, config(*WORDS, "train.epochs=2", "train.steps_per_epoch=3"))
-    assert spy.images == [4, 2, 4, 2, 4, 2]
+    assert spy.images == [4, 4, 4, 4, 4, 4]
     assert spy.epochs == [(1, 3, True), (2, 6, True)]
     for kind in ("model", "optimizer"):  # the same batches and, by the same number of steps, the same rates
-        assert arrays(epochs.out_dir, kind) == arrays(passes.out_dir, kind)
+        assert arrays(epochs.out_dir, kind) == arrays(others.out_dir, kind)
 
 
 @pytest.mark.parametrize("stop_at", [2, 3, 6], ids=["an epoch's end", "a pass's end", "in the third pass"])

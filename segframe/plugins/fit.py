@@ -46,8 +46,10 @@ class Loop:
         self.state = FitState(run, self.callbacks)
         self.state.restore()
         self.steps_per_epoch = steps_per_epoch(self.settings, len(run.pipeline.parts["train"].ids))
-        # The pipeline counts passes over the data; with train.steps_per_epoch they are not the epochs.
-        self.batches = run.pipeline.stream(*divmod(self.state.step, run.pipeline.steps("train")))
+        if self.settings["steps_per_epoch"]:
+            self.batches = run.pipeline.full_batches(self.state.step)
+        else:
+            self.batches = run.pipeline.stream(self.state.epoch, self.state.step_in_epoch)
         self.average = run.metrics.steps.average
         self.said_wait = False
 

@@ -11,8 +11,6 @@ OWN_NAME = ("membrane", "camvid")
 """Sets whose class 0 is no background: it must count in the distance-aware loss as well."""
 LOSSES = ("cross_entropy", "cross_entropy_dice", "distance_aware")
 WAYS_UP = ("transpose", "bilinear", "nearest", "subpixel")
-NO_XLA = "train.xla=false"
-"""These networks are small: compiling takes longer than their 1,500 steps."""
 BASELINES = {"losses": "cross_entropy", "upsampling": "transpose", "upsampling_time": "transpose"}
 """What the other recipes of a grid are compared with, seed by seed."""
 
@@ -44,7 +42,7 @@ def losses(seeds: int) -> list[Job]:
 
     def words(data: str, loss: str) -> tuple[str, ...]:
         own = ("loss.include_background=true",) if loss == "distance_aware" and data in OWN_NAME else ()
-        return ("experiment=losses", f"loss={loss}", *own, NO_XLA)
+        return ("experiment=losses", f"loss={loss}", *own)
 
     return [
         Job("losses", data, loss, seed, words(data, loss))
@@ -57,7 +55,7 @@ def losses(seeds: int) -> list[Job]:
 def upsampling(seeds: int) -> list[Job]:
     """Four ways up on two sets."""
     return [
-        Job("upsampling", data, up, seed, (*_way_up(up), NO_XLA))
+        Job("upsampling", data, up, seed, _way_up(up))
         for seed in range(seeds)
         for up in WAYS_UP
         for data in ("membrane", "cars")

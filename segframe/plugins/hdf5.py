@@ -25,7 +25,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segframe.dataset import IGNORED, Dataset, Sample
+from segframe.dataset import IGNORED, Sample
 from segframe.errors import SegframeError
 from segframe.hooks import hookimpl
 from segframe.plugins.hdf5_file import BROKEN, open_file, understood
@@ -45,7 +45,7 @@ def segframe_datasets():
     return {"hdf5": open_hdf5}
 
 
-def open_hdf5(*, path: str) -> Dataset:
+def open_hdf5(*, path: str) -> Hdf5Dataset:
     """The data set in an HDF5 file.
 
     Args:
@@ -193,6 +193,6 @@ def _tables(classes: Classes) -> tuple[np.ndarray, np.ndarray]:
 
     new_ids = np.arange(256, dtype=np.uint8)
     if classes.ignore_index is not None:
-        new_ids[classes.ignore_index + 1 :] -= np.uint8(classes.ignore_index < classes.count)
+        new_ids[classes.ignore_index + 1 :] -= np.uint8(classes.ignore_index < classes.in_all)
         new_ids[classes.ignore_index] = IGNORED
     return new_ids, np.array(classes.is_class())

@@ -31,7 +31,7 @@ class Classes(NamedTuple):
 
     names: tuple[str, ...]
     """Of the network's outputs: an ignored class is not among them."""
-    count: int
+    in_all: int
     """How many classes the file counts, an ignored one included."""
     ignore_index: int | None
     """The file's own void id."""
@@ -45,7 +45,7 @@ class Classes(NamedTuple):
 
     def is_class(self) -> list[bool]:
         """256 values: whether an id may stand in the file's masks."""
-        return [value < self.count or value == self.ignore_index for value in range(256)]
+        return [value < self.in_all or value == self.ignore_index for value in range(256)]
 
 
 def read_classes(
@@ -82,8 +82,8 @@ def read_classes(
                 f"{shlex.quote(str(remapped))} --class-names background,NAME",
             )
         )
-    for error in faults:
-        fault(error)
+    for found in faults:
+        fault(found)
     if faults:
         return None
     if count is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -114,8 +114,8 @@ def _of_folders(
 
 
 def _by_name(
-    folder: Path, pattern: str, several: bool, without: set[Path] = frozenset()
-) -> dict[str, list[Path]]:  # type: ignore[assignment]
+    folder: Path, pattern: str, several: bool, without: Collection[Path] = ()
+) -> dict[str, list[Path]]:
     """{sample's name: files}; what is no image, or fits no pattern, is left out and said."""
     files = sorted(file for file in folder.iterdir() if file.is_file() and not file.name.startswith("."))
     pictures = [file for file in files if file.suffix.lower() in ENDINGS]

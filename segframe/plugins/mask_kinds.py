@@ -116,7 +116,8 @@ def _coded(values: np.ndarray, coding: Coding) -> Mask:
 
     none: Counter[int] = Counter()
     if coding.instances:
-        return Mask((values.any(axis=-1) if values.ndim == 3 else values != 0).astype(np.uint8), none)
+        objects = values.any(axis=-1) if values.ndim == 3 else values != 0
+        return Mask(np.asarray(objects, np.uint8), none)
     if values.ndim == 3:
         return _by_colour(values, coding.colours)
     if coding.threshold is not None:

@@ -254,4 +254,6 @@ def test_help_lists_the_verbs_of_plugins_and_the_config(capsys):
         main(["--help"])
     told = capsys.readouterr().out
     assert left.value.code == 0
-    assert "data      import, check, show, export and remap data sets" in told and "model: unet, uresnet" in told
+    assert (
+        "data      import, check, show, export and remap data sets" in told and "model: unet, uresnet" in told
+    )

@@ -33,6 +33,11 @@ def conv(parts: list, filters: int, *, name: str, kernel_size: int = 3, stride: 
 
     from segframe_unet.parts_conv_layer import PartsConv2D
 
+    if kernel_size == 1 and stride > 1:
+        # The same pixels. A strided 1x1 convolution made compiled training steps write outside their
+        # memory on a CPU (TensorFlow 2.21 with oneDNN; not with TF_ENABLE_ONEDNN_OPTS=0).
+        parts = [layers.MaxPooling2D(1, strides=stride, name=f"{name}_pick")(part) for part in parts]
+        stride = 1
     pad = kernel_size // 2 if stride > 1 else 0
     if pad:
         parts = [layers.ZeroPadding2D(pad, name=f"{name}_pad")(part) for part in parts]

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 from segframe.dataset import IGNORED, Sample
 from segframe.errors import SegframeError
 from segframe.hooks import hookimpl
-from segframe.plugins.hdf5_file import BROKEN, open_file, understood
+from segframe.plugins.hdf5_file import BROKEN, damaged, open_file, understood
 
 if TYPE_CHECKING:
     import numpy as np
@@ -171,9 +171,7 @@ class Hdf5Dataset:
             return [finish() for finish in begun]
         except BROKEN as error:
             where = f"data file {self.path}, {split} sample {samples.ids[index]!r}"
-            got, remedy = str(error), "The file is damaged: copy or write it again."
-            expected = "an image and a mask that can be read"
-            raise SegframeError(where, expected=expected, got=got, remedy=remedy) from error
+            raise damaged(where, error, "an image and a mask that can be read") from error
 
     def _wrong_ids(self, split: str, index: int, mask: np.ndarray) -> SegframeError:
         import numpy as np

@@ -81,12 +81,12 @@ def understood(where: str) -> Iterator[None]:
         raise damaged(where, error) from error
 
 
-def damaged(where: str, error: BaseException) -> SegframeError:
+def damaged(where: str, error: BaseException, expected: str = "values that can be read") -> SegframeError:
     """The fault of bytes that are not what a writer wrote."""
     got = (str(error) or type(error).__name__).splitlines()[0]
     return SegframeError(
         where,
-        expected="values that can be read",
+        expected=expected,
         got=got,
         remedy="The file is damaged: copy or write it again.",
     )

@@ -25,6 +25,10 @@ from segframe.split import Part
 MASK_PADDING = {"mask": IGNORED}
 
 
+as_it_is = tf.autograph.experimental.do_not_convert
+"""AutoGraph reads the source again when it traces: an edit during a run would mix functions."""
+
+
 class Pipeline:
     """Batches of the parts of a run.
 
@@ -77,7 +81,9 @@ class Pipeline:
         the next one's batches are read.
         """
         passes = self._passes(epoch, start_step * self.batch_size)
-        return iter(passes.flat_map(lambda one: self._batches("train", one, self.augmentations)).prefetch(2))
+        return iter(
+            passes.flat_map(as_it_is(lambda one: self._batches("train", one, self.augmentations))).prefetch(2)
+        )
 
     def full_batches(self, start_step: int = 0) -> Iterator[dict[str, tf.Tensor]]:
         """Training batches from this step of the run on, pass after pass without end, all of `batch_size`.
@@ -85,7 +91,7 @@ class Pipeline:
         Where a pass over the data ends, a batch goes on with the next one: for train.steps_per_epoch.
         """
         first, offset = divmod(start_step * self.batch_size, len(self.parts["train"].ids))
-        samples = self._passes(first, offset).flat_map(lambda one: one)
+        samples = self._passes(first, offset).flat_map(as_it_is(lambda one: one))
         return iter(self._batches("train", samples, self.augmentations).prefetch(2))
 
     def _passes(self, first: int, offset: int) -> tf.data.Dataset:
@@ -102,7 +108,7 @@ class Pipeline:
             both = tf.ensure_shape(positions, (None,)), tf.ensure_shape(seeds, (None, 2))
             return tf.data.Dataset.from_tensor_slices(both)
 
-        return tf.data.Dataset.range(first, np.iinfo(np.int64).max).map(one)
+        return tf.data.Dataset.range(first, np.iinfo(np.int64).max).map(as_it_is(one))
 
     def train(self, epoch: int, start_step: int = 0) -> Iterator[dict[str, tf.Tensor]]:
         """The batches of one epoch, from `start_step` of it on: what a resumed run continues with."""
@@ -147,7 +153,7 @@ class Pipeline:
                     image, target = augment(image, target, own)
             return {"image": image, **target, "size": tf.shape(image)[:2], "index": position}
 
-        batches = samples.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        batches = samples.map(as_it_is(load), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         padding = {"mask": tf.constant(MASK_PADDING["mask"], tf.int32)}
         padding |= {name: tf.constant(maker.padding, maker.dtype) for name, maker in self.maps.items()}
         batches = batches.padded_batch(
@@ -159,7 +165,7 @@ class Pipeline:
                 "index": tf.zeros((), tf.int64),
             },
         )
-        return batches.map(lambda batch: pad_edges(batch, self.size_multiple, padding))
+        return batches.map(as_it_is(lambda batch: pad_edges(batch, self.size_multiple, padding)))
 
 
 def target_of(batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:

@@ -53,8 +53,10 @@ class Steps:
         # A function for each number of images: were the smaller batch at the end of the data traced by the
         # same one, the graphs, and with them the last bits, would depend on which of the two came first, and
         # in a resumed run that is another one.
+        # Without AutoGraph, which reads the source again when it traces: an edit during a run would mix
+        # functions.
         functions: dict[int, Any] = defaultdict(
-            lambda: tf.function(traced, jit_compile=xla, reduce_retracing=True)
+            lambda: tf.function(traced, jit_compile=xla, reduce_retracing=True, autograph=False)
         )
         return lambda image, target: functions[image.shape[0]](image, target)
 

@@ -104,3 +104,17 @@ def test_a_layers_weight_penalty_is_part_of_the_loss_that_is_minimised(batch):
     penalty = 0.5 * float(np.square(kernel.numpy()).sum())
     mean, per_image = made.train(*batch)
     assert float(mean) == pytest.approx(per_image.numpy().mean() + penalty, rel=1e-5)
+
+
+def test_source_edited_during_a_run_changes_nothing(batch, tmp_path, monkeypatch):
+    """AutoGraph would take the lines where the loss stood when it was imported: the other function's."""
+    first = "def loss(target, logits):\n    return logits[:, 0, 0, 0] * 0 + 1\n"
+    second = "def other(target, logits):\n    return logits[:, 0, 0, 0] * 0 + 2\n"
+    (tmp_path / "edited_loss.py").write_text(first + "\n\n" + second)
+    monkeypatch.syspath_prepend(tmp_path)
+    import edited_loss
+
+    (tmp_path / "edited_loss.py").write_text(second + "\n\n" + first)
+    made = steps()
+    made.loss = edited_loss.loss
+    np.testing.assert_array_equal(made.evaluate(*batch)[0], [1, 1, 1])

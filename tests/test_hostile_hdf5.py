@@ -134,6 +134,17 @@ def bomb_in_a_large_chunk(file):
     images.id.write_direct_chunk((0, 0, 0, 0), two_gibibytes())
 
 
+def long_lzf(file):
+    """LZF of 150 kB that would be 13 MB in a chunk of 273 bytes."""
+    del file["train/images"]
+    images = file.create_dataset(
+        "train/images", (3, 13, 21, 1), np.uint8, chunks=(1, 13, 21, 1), compression="lzf"
+    )
+    for index in range(3):
+        packed = b"\x00\x00" + b"\xe0\xff\x00" * 50_000  # a zero, then copies of 264
+        images.id.write_direct_chunk((index, 0, 0, 0), packed)
+
+
 def vast_image(file):
     for kind, shape in (("images", (3, 60000, 60000, 1)), ("masks", (3, 60000, 60000))):
         del file[f"train/{kind}"]
@@ -216,6 +227,7 @@ def odd_name(file):
 HOSTILE = {
     "bomb": (bomb, "a chunk of 273 bytes, got compressed bytes that hold another number"),
     "bomb in a large chunk": (bomb_in_a_large_chunk, "a chunk of 819 bytes"),
+    "long LZF": (long_lzf, "a chunk of 273 bytes"),
     "vast image": (vast_image, "samples of at most 1073741824 bytes, got 3600000000"),
     "vast count": (vast_count, "at most 4194304 samples"),
     "unwritten": (unwritten, r"(?s)all its values.*1 of 3000 chunks.*data remap"),

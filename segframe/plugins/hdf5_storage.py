@@ -2,7 +2,9 @@
 
 A file says itself how large its arrays are and how far its chunks inflate, so nothing is allocated on its
 word. A sample has at most SAMPLE_LIMIT bytes; what is not compressed must fit into the file; all chunks must
-be there; no filter stands twice. Deflate makes at most 1,032 bytes of one, LZF 88.
+be there; no filter stands twice. Deflate makes at most 1,032 bytes of one, and is stopped here; LZF, which
+HDF5 inflates by itself, makes 88, so that a chunk comes to at most 100 times the size that it should have.
+Filters that are loaded from elsewhere (Blosc, Zstandard) keep their own bounds.
 """
 
 from __future__ import annotations
@@ -102,8 +104,8 @@ def fetch(array: Any, index: int | None) -> Callable[[], np.ndarray]:
             return np.frombuffer(bytearray(plain), dtype).reshape(shape)  # one that may be written to
 
         return unpack
-    if DEFLATE in filters:
-        _check_chunks(array, index)
+    if filters:
+        _check_chunks(array, index, filters)
     values = array[()] if index is None else array[index]
     return lambda: values
 
@@ -113,18 +115,23 @@ def _filters(array: Any) -> list[int]:
     return [create.get_filter(index)[0] for index in range(create.get_nfilters())]
 
 
-def _check_chunks(array: Any, index: int | None) -> None:
-    """HDF5 inflates a chunk as far as it goes, whatever its size should be: see that it does not go far."""
+def _check_chunks(array: Any, index: int | None, filters: list[int]) -> None:
+    """HDF5 inflates a chunk as far as it goes, whatever its size should be: see that it does not go far.
+
+    No filter makes a chunk larger by more than a little: what is stored bounds what LZF can make of it.
+    """
     size = math.prod(array.chunks) * array.dtype.itemsize
     starts = [range(0, whole, step) for whole, step in zip(array.shape, array.chunks, strict=True)]
     if index is not None:
         starts[0] = range(index - index % array.chunks[0], index + 1, array.chunks[0])
     for corner in itertools.product(*starts):
-        if array.id.get_chunk_info_by_coord(corner).size * DEFLATE_RATIO <= max(2**26, size):
+        stored = array.id.get_chunk_info_by_coord(corner).size
+        where = f"data file {array.file.filename}, {array.name}, chunk at {corner}"
+        if stored > size + size // 8 + 4096:
+            raise _bomb(where, size)
+        if DEFLATE not in filters or stored * DEFLATE_RATIO <= max(2**26, size):
             continue
         skipped, packed = _raw(array, corner)
-        where = f"data file {array.file.filename}, {array.name}, chunk at {corner}"
-        filters = _filters(array)
         at = filters.index(DEFLATE)
         if skipped & (1 << at):
             continue

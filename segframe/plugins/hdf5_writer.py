@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 class Hdf5Writer:
     """Adds samples to an open file; made by `writing`."""
 
-    def __init__(self, file: Any, per_sample: bool):
-        self._file, self._per_sample = file, per_sample
+    def __init__(self, file: Any, per_sample: bool, check: Callable[[], None] = lambda: None):
+        """`check` raises what went wrong with the disk, so that no sample is written after it."""
+        self._file, self._per_sample, self._check = file, per_sample, check
         self._ids: dict[str, list[str]] = {}
         self._groups: dict[str, list[str]] = {}
 
@@ -89,6 +90,7 @@ class Hdf5Writer:
         return stored, len(stored) - 1
 
     def _name(self, split: str, sample: str, group: str | None) -> None:
+        self._check()
         self._ids.setdefault(split, []).append(sample)
         if group is not None:
             self._groups.setdefault(split, []).append(group)
@@ -112,20 +114,8 @@ def new_file(path: Path) -> Iterator[Any]:
     Raises:
         SegframeError: the folder is not there or not writable, or the disk is full.
     """
-    import h5py
-
-    try:
-        with replacing(path) as temporary, Hdf5Sink(temporary) as sink, h5py.File(sink, "w") as file:
-            yield file
-            file.flush()
-            sink.check()
-    except OSError as error:
-        raise SegframeError(
-            f"data file {path}",
-            expected="a place to write",
-            got=str(error),
-            remedy="Check that the folder exists, that you may write there and that the disk has room.",
-        ) from error
+    with _new(path) as (file, _):
+        yield file
 
 
 @contextmanager
@@ -138,7 +128,25 @@ def writing(path: Path, *, per_sample: bool = False) -> Iterator[Hdf5Writer]:
     Raises:
         SegframeError: as new_file.
     """
-    with new_file(path) as file:
-        writer = Hdf5Writer(file, per_sample)
+    with _new(path) as (file, sink):
+        writer = Hdf5Writer(file, per_sample, sink.check)
         yield writer
         writer.finish()
+
+
+@contextmanager
+def _new(path: Path) -> Iterator[tuple[Any, Hdf5Sink]]:
+    import h5py
+
+    try:
+        with replacing(path) as temporary, Hdf5Sink(temporary) as sink, h5py.File(sink, "w") as file:
+            yield file, sink
+            file.flush()
+            sink.check()
+    except OSError as error:
+        raise SegframeError(
+            f"data file {path}",
+            expected="a place to write",
+            got=str(error),
+            remedy="Check that the folder exists, that you may write there and that the disk has room.",
+        ) from error

@@ -193,10 +193,5 @@ def _warn_of_versions(file: Path, versions: dict[str, str]) -> None:
         except PackageNotFoundError:
             continue
         if versions.get(name, now) != now:
-            log.warning(
-                "%s was trained with %s %s; this is %s: the last bits may differ.",
-                file,
-                name,
-                versions[name],
-                now,
-            )
+            told = "%s was trained with %s %s; this is %s: the last bits may differ."
+            log.warning(told, file, name, versions[name], now)

@@ -112,6 +112,7 @@ class TrainedModel:
                 lambda image: self._plain(image),
                 input_signature=[tf.TensorSpec(size, image.dtype)],
                 jit_compile=self._xla,
+                autograph=False,  # as in the run's steps
             )
         return self._compiled[key](image)
 

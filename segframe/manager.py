@@ -14,6 +14,7 @@ from segframe.errors import SegframeError, nearest
 
 BUILTIN_PLUGINS = (
     "segframe.plugins.augmentations",
+    "segframe.plugins.compare_command",
     "segframe.plugins.data_command",
     "segframe.plugins.fit",
     "segframe.plugins.hdf5",
@@ -24,6 +25,7 @@ BUILTIN_PLUGINS = (
     "segframe.plugins.no_tracker",
     "segframe.plugins.optimizers",
     "segframe.plugins.plugins_command",
+    "segframe.plugins.predict_command",
     "segframe.plugins.previews",
     "segframe.plugins.progress",
     "segframe.plugins.synthetic",

@@ -1,0 +1,195 @@
+"""Which recipe is better? The population is training runs; validation ranks, test is shown as final."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from typing import Any
+
+from segframe.errors import SegframeError
+from segframe.plugins.compare_recipes import Recipe, check_comparable, common_splits, recipes_of
+from segframe.plugins.compare_run import COSTS, ComparedRun
+from segframe.plugins.compare_statistics import (
+    ALPHA,
+    CONFIDENCE,
+    LEAST,
+    POWER,
+    Difference,
+    detectable,
+    holm,
+    interval,
+)
+from segframe.plugins.compare_units import Scores, difference_between, ratio_of, scores_of, units_of
+from segframe.plugins.compare_words import conclusions, difference_of, same, verdict
+
+
+def compare_recipes(runs: Sequence[ComparedRun], score: str, baseline: str | None = None) -> dict[str, Any]:
+    """The comparison as JSON, best recipe first.
+
+    Args:
+        score: without its part: `dice`, `iou/car`, `hd95`.
+        baseline: the label of the recipe that the others are compared with; None: all pairs.
+
+    Raises:
+        SegframeError: the runs cannot be ranked: nothing is finished, data, contract or split differ, no
+            run has the score on validation, or no recipe has the baseline's label.
+    """
+    recipes, notes = recipes_of(runs)
+    notes += [f"{recipe.label}: no finished run, left out" for recipe in recipes if not recipe.runs]
+    recipes, scored = _with_score([recipe for recipe in recipes if recipe.runs], f"val/{score}")
+    notes += scored
+    larger = _direction(recipes, score)
+    splits, told = common_splits(recipes)
+    notes += told
+    notes += _differing_software(recipes)
+    val = {recipe.label: scores_of(recipe, f"val/{score}", splits) for recipe in recipes}
+    test = {recipe.label: scores_of(recipe, f"test/{score}", splits) for recipe in recipes}
+    ratio = {part: ratio_of(recipes, part, splits) for part in ("val", "test")}
+    sign = 1 if larger else -1
+    recipes.sort(key=lambda recipe: sign * statistics.fmean(units_of(val[recipe.label])), reverse=True)
+    pairs, told = _pairs(recipes, val, ratio["val"], larger, baseline)
+    rows = []
+    for recipe in recipes:
+        rows.append(
+            {
+                "recipe": recipe.label,
+                "differs": dict(recipe.differs),
+                "ranks": _ranks(recipe.label, recipes, pairs) if baseline is None else None,
+                "runs": [{"run": str(run.folder), "seed": run.seed, "split": run.split[:8],
+                          "val": run.score(f"val/{score}"), "test": run.score(f"test/{score}")}
+                         for run in recipe.runs],
+                "unfinished": [str(run.folder) for run in recipe.unfinished],
+                "val": _interval(units_of(val[recipe.label]), ratio["val"]),
+                "test": _interval(units_of(test[recipe.label]), ratio["test"]),
+                "cost": _cost(recipe),
+            }
+        )  # fmt: skip
+    found = {
+        "question": "which recipe is better",
+        "population": _population(recipes, splits, ratio["val"]),
+        "score": score,
+        "larger_is_better": larger,
+        "ranked_by": f"val/{score}",
+        "confidence": CONFIDENCE,
+        "alpha": ALPHA,
+        "power": POWER,
+        "unit": "seed" if len(splits) == 1 else "split",
+        "baseline": baseline,
+        "recipes": rows,
+        "pairs": pairs,
+        "notes": notes + told,
+    }
+    return {**found, "conclusions": conclusions(found)}
+
+
+def _with_score(recipes: list[Recipe], key: str) -> tuple[list[Recipe], list[str]]:
+    """The recipes with their runs that have the score."""
+    kept, notes = [], []
+    for recipe in recipes:
+        without = [run for run in recipe.runs if run.score(key) is None]
+        if without:
+            notes.append(f"{recipe.label}: {key} is undefined in {', '.join(run.name for run in without)}")
+        runs = tuple(run for run in recipe.runs if run.score(key) is not None)
+        if runs:
+            kept.append(Recipe(recipe.label, recipe.differs, runs, recipe.unfinished))
+    if not kept:
+        there = {name for recipe in recipes for run in recipe.runs for name in (run.result or {})["scores"]}
+        raise SegframeError(
+            key,
+            expected="a score of finished runs that is defined on validation, which ranks",
+            got=", ".join(sorted(name for name in there if name.startswith("val/"))) or "no finished run",
+            remedy="Name one of them with --score, without val/. Test scores rank nothing.",
+        )
+    return kept, notes
+
+
+def _direction(recipes: Sequence[Recipe], score: str) -> bool:
+    runs = [run for recipe in recipes for run in recipe.runs]
+    check_comparable(runs, score)
+    larger = runs[0].larger_is_better(score)
+    if larger is None:
+        raise SegframeError(
+            f"--score {score}",
+            expected="a score whose metric contract says whether more is better",
+            got="none that does",
+            remedy="Compare by dice, iou, pixel_accuracy, loss, or what conf/metrics offers.",
+        )
+    return larger
+
+
+def _pairs(
+    recipes: Sequence[Recipe], val: Mapping[str, Scores], ratio: float, larger: bool, baseline: str | None
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Every pair, or each recipe with the baseline; Holm over those that can be tested."""
+    labels = [recipe.label for recipe in recipes]
+    if baseline is None:
+        chosen = list(combinations(labels, 2))
+    else:
+        same(baseline, labels)
+        chosen = [(label, baseline) for label in labels if label != baseline]
+    notes = []
+    found: list[Difference] = []
+    for a, b in chosen:
+        difference = difference_between(val[a], val[b], ratio)
+        found.append(difference)
+        if len(val[a]) == 1 and difference.n < max(len(units_of(val[a])), len(units_of(val[b]))):
+            how = "seeds that both have" if difference.test == "paired t-test" else "runs, not paired"
+            notes.append(f"{a} and {b} have other seeds: compared over {difference.n} {how}")
+    tested = [index for index, one in enumerate(found) if one.n >= LEAST and one.p is not None]
+    adjusted = dict(zip(tested, holm([found[index].p or 0.0 for index in tested]), strict=True))
+    pairs = []
+    for index, ((a, b), one) in enumerate(zip(chosen, found, strict=True)):
+        can = index in adjusted and one.error
+        told = difference_of(one, a, b, adjusted.get(index))
+        told["detectable"] = detectable(one.error, one.df, len(tested)) if can and one.error else None
+        told["verdict"] = verdict(one, adjusted.get(index), larger)
+        pairs.append(told)
+    return pairs, notes
+
+
+def _ranks(label: str, recipes: Sequence[Recipe], pairs: Sequence[Mapping[str, Any]]) -> list[int]:
+    """[best, worst] place that the tests leave open."""
+    better = sum(
+        (pair["b"] == label and pair["verdict"] == "better")
+        or (pair["a"] == label and pair["verdict"] == "worse")
+        for pair in pairs
+    )
+    worse = sum(
+        (pair["a"] == label and pair["verdict"] == "better")
+        or (pair["b"] == label and pair["verdict"] == "worse")
+        for pair in pairs
+    )
+    return [1 + better, len(recipes) - worse]
+
+
+def _interval(values: Sequence[float], ratio: float) -> dict[str, Any] | None:
+    return interval(values, ratio)._asdict() if values else None
+
+
+def _cost(recipe: Recipe) -> dict[str, float]:
+    """The median over the runs of what all of them have recorded."""
+    keys = [key for key in COSTS if all(key in run.cost for run in recipe.runs)]
+    return {key: statistics.median(run.cost[key] for run in recipe.runs) for key in keys}
+
+
+def _population(recipes: Sequence[Recipe], splits: Sequence[str], ratio: float) -> str:
+    samples = recipes[0].runs[0].samples
+    if len(splits) == 1:
+        counts = ", ".join(f"{len(ids)} {part}" for part, ids in samples.items())
+        return f"training runs with other seeds on one split of the data (images: {counts})"
+    return (
+        f"training runs on other splits of these data: {len(splits)} splits, each the mean of its seeds; "
+        f"variance corrected by n_val/n_train = {ratio:.3g} (Nadeau and Bengio 2003)"
+    )
+
+
+def _differing_software(recipes: Sequence[Recipe]) -> list[str]:
+    runs = [run for recipe in recipes for run in recipe.runs]
+    notes = []
+    codes, machines = {run.code for run in runs}, {run.machine for run in runs}
+    if len(codes) > 1:
+        notes.append(f"The runs were made by {len(codes)} versions of the code: what differs may be that")
+    if len(machines) > 1:
+        notes.append(f"Times are of different machines: {'; '.join(sorted(machines))}")
+    return notes

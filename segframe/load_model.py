@@ -48,8 +48,8 @@ def load_model(path: str | Path, plugins: Plugins | None = None) -> TrainedModel
     from segframe.manager import plugin_manager
     from segframe.quiet import import_tensorflow
 
-    file = _file_of(Path(path).expanduser())
-    facts = _facts(file)
+    file = weights_file(Path(path).expanduser())
+    facts = stored_facts(file)
     plugins = plugins or plugin_manager()
     _check_plugin(file, facts, plugins)
     import_tensorflow()
@@ -71,7 +71,8 @@ def load_model(path: str | Path, plugins: Plugins | None = None) -> TrainedModel
     )
 
 
-def _file_of(path: Path) -> Path:
+def weights_file(path: Path) -> Path:
+    """The weights file of a run's folder, or the file itself; raises SegframeError: there is none."""
     if path.is_dir():
         from segframe.record import Record
 
@@ -95,7 +96,8 @@ def _file_of(path: Path) -> Path:
     return path
 
 
-def _facts(file: Path) -> dict[str, Any]:
+def stored_facts(file: Path) -> dict[str, Any]:
+    """The attributes of a weights file; raises SegframeError: it cannot be read, or lacks one."""
     import h5py
 
     try:

@@ -1,0 +1,74 @@
+"""RUN of `predict`: a run's folder, its weights file, or its id in MLflow."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+
+from segframe.errors import SegframeError
+from segframe.load_model import weights_file
+
+
+def weights_of(run: str, runs_dir: Path, uri: str | None) -> Path:
+    """The model.weights.h5 of a run.
+
+    Args:
+        run: a folder, a file, or an MLflow run id, which is sought in the runs of `runs_dir`, then in MLflow.
+        uri: of the MLflow store; that of `runs_dir` if None.
+
+    Raises:
+        SegframeError: there is no such run, or it is not finished.
+    """
+    path = Path(run).expanduser()
+    if not path.exists() and re.fullmatch("[0-9a-f]{32}", run):
+        path = _of_id(run, runs_dir, uri)
+    return weights_file(path)
+
+
+def sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _of_id(run_id: str, runs_dir: Path, uri: str | None) -> Path:
+    """The folder of an MLflow run: the runs remember their id, and MLflow their folder."""
+    if uri is None:
+        for kept in sorted(runs_dir.glob("*/tracker.json")):
+            if json.loads(kept.read_text(encoding="utf-8")).get("run_id") == run_id:
+                return kept.parent
+    store = uri or f"sqlite:///{runs_dir}/mlflow.db"
+    folder = _told_folder(run_id, store, runs_dir if uri is None else None)
+    if not folder.is_dir():
+        raise SegframeError(
+            run_id,
+            expected="a run whose folder is on this machine",
+            got=f"{folder}, which is not",
+            remedy="Copy the folder here and give its path.",
+        )
+    return folder
+
+
+def _told_folder(run_id: str, store: str, runs_dir: Path | None) -> Path:
+    from segframe.plugins.mlflow_store import absolute, database, for_mlflow, quiet, without_password
+
+    address = absolute(store)
+    file = database(address)
+    remedy = "Give --runs-dir, or --uri of the store that has it."
+    missing = SegframeError(
+        run_id, expected="a run that MLflow has", got=f"none in {without_password(store)}", remedy=remedy
+    )
+    if file is not None and not file.exists():  # MLflow would make one
+        raise missing
+    quiet()
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    try:
+        tags = MlflowClient(tracking_uri=for_mlflow(address)).get_run(run_id).data.tags
+    except MlflowException as error:
+        raise missing from error
+    if "segframe.folder" not in tags:
+        raise SegframeError(run_id, expected="a run of segframe", got="another one", remedy=remedy)
+    return Path(tags["segframe.folder"])

@@ -1,0 +1,109 @@
+"""Scores of predictions against the masks that are given."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from segframe.atomic import replacing, write_json
+from segframe.errors import SegframeError
+from segframe.plugins.predict_masks import MaskOf
+from segframe.plugins.predict_sources import Item
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from segframe.plugins.predict_outputs import Outputs
+
+log = logging.getLogger("segframe")
+
+
+class Scores:
+    """`add` each image; `write` when all are there. The core's scores, and those that the run asked for."""
+
+    def __init__(
+        self, class_names: Sequence[str], config: Mapping[str, Any], spacing: tuple[float, float] | None
+    ):
+        from segframe.catalog import build
+        from segframe.dataset import IGNORED
+        from segframe.manager import plugin_manager
+        from segframe.requested_metrics import RequestedMetrics
+
+        known = {"num_classes": len(class_names), "ignore_index": IGNORED, "spacing": spacing}
+        plugins = plugin_manager()
+        self.class_names = tuple(class_names)
+        sections = config.get("metrics") or {}
+        self.requested = RequestedMetrics(
+            {
+                label: build(plugins, "metrics", one, f"metrics.{label}", **known)
+                for label, one in sections.items()
+            },
+            class_names,
+        )
+        self._counts: list[np.ndarray] = []
+        self._asked: list[dict[str, float]] = []
+        self._names: list[str] = []
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def add(self, name: str, mask: np.ndarray, ids: np.ndarray) -> None:
+        from segframe.metrics import confusion
+
+        self._names.append(name)
+        self._counts.append(confusion(mask, ids, len(self.class_names)))
+        self._asked.append(self.requested.image_scores(mask, ids))
+
+    def write(self, scores_file: Path, images_file: Path) -> dict[str, float]:
+        """Means as JSON, each image's as CSV; an undefined score is null, or empty."""
+        import numpy as np
+
+        from segframe.metrics import CONTRACT, image_scores, split_scores
+        from segframe.requested_metrics import split_means
+
+        counts = np.stack(self._counts)
+        asked = {key: np.array([one[key] for one in self._asked]) for key in self._asked[0]}
+        scores = split_scores(counts, self.class_names) | split_means(asked)
+        by_image = image_scores(counts, self.class_names) | asked
+        contract = CONTRACT | ({"requested": self.requested.contract()} if self.requested else {})
+        defined = {key: value if math.isfinite(value) else None for key, value in scores.items()}
+        write_json(scores_file, {"images": len(counts), "scores": defined, "metric_contract": contract})
+        with replacing(images_file) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+            table = csv.writer(file)
+            table.writerow(["id", *by_image])
+            for index, name in enumerate(self._names):
+                values: Iterable[float] = (float(each[index]) for each in by_image.values())
+                table.writerow([name, *("" if math.isnan(value) else value for value in values)])
+        return scores
+
+
+def score(
+    outputs: Outputs,
+    items: Sequence[Item],
+    masks: Mapping[str, MaskOf],
+    config: Mapping[str, Any],
+    spacing: tuple[float, float] | None,
+    place: Path,
+) -> dict[str, str]:
+    """Score what was written against the masks; {where: what is wrong} of those that cannot be.
+
+    Args:
+        place: `PLACE.json` and `PLACE.csv` are written.
+    """
+    scores, failed = Scores(outputs.class_names, config, spacing), {}
+    for item in items:
+        if item.name not in masks:
+            continue
+        try:
+            scores.add(item.name, masks[item.name](), outputs.ids(item))
+        except SegframeError as error:
+            failed[f"{item.where} (score)"] = f"{error.subject}: expected {error.expected}, got {error.got}"
+    if len(scores):
+        found = scores.write(place.with_name(f"{place.name}.json"), place.with_name(f"{place.name}.csv"))
+        means = ", ".join(f"{key} {found[key]:.4f}" for key in ("pixel_accuracy", "dice", "iou"))
+        log.info("%d images have masks: %s; by class and image in %s.csv", len(scores), means, place)
+    return failed

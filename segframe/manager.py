@@ -25,6 +25,7 @@ BUILTIN_PLUGINS = (
     "segframe.plugins.no_tracker",
     "segframe.plugins.optimizers",
     "segframe.plugins.plugins_command",
+    "segframe.plugins.predict_command",
     "segframe.plugins.previews",
     "segframe.plugins.progress",
     "segframe.plugins.synthetic",

@@ -22,7 +22,7 @@ def starts(size: int, tile: int, overlap: float) -> list[int]:
     """First pixels of tiles along an axis: spread evenly, neighbours share `overlap` of a tile or more."""
     if size <= tile:
         return [0]
-    steps = math.ceil((size - tile) / (tile * (1 - overlap)))
+    steps = math.ceil((size - tile) / max(1, tile * (1 - overlap)))
     return [round(step * (size - tile) / steps) for step in range(steps + 1)]
 
 

@@ -16,6 +16,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 CONFIDENCE, ALPHA, POWER = 0.95, 0.05, 0.8
+RESAMPLES = 9999
+"""Of the bootstrap."""
 LEAST = 3
 """Below so many values nothing is concluded."""
 
@@ -73,9 +75,8 @@ def paired(differences: Sequence[float], ratio: float = 0.0) -> Difference:
         same = not any(differences)
         return Difference(mean, None, None, 1.0 if same and n > 1 else None, None, None, n - 1, n, test)
     error = std * math.sqrt(1 / n + ratio)
-    law = stats.t(n - 1, scale=error)
-    half = float(law.ppf((1 + CONFIDENCE) / 2))
-    p = 2 * float(law.sf(abs(mean)))
+    half = error * float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1))
+    p = 2 * float(stats.t.sf(abs(mean) / error, n - 1))
     return Difference(mean, mean - half, mean + half, p, _hedges(n - 1) * mean / std, error, n - 1, n, test)
 
 
@@ -136,14 +137,14 @@ class Bootstrap(NamedTuple):
 
 
 def bootstrap(values: Sequence[float]) -> Bootstrap:
-    """The bootstrap's interval (BCa, 9,999 resamples, always the same ones) of the mean."""
+    """The bootstrap's interval (BCa, RESAMPLES, always the same ones) of the mean."""
     import numpy as np
     from scipy import stats
 
     found = stats.bootstrap(
         (np.asarray(values, np.float64),),
         np.mean,
-        n_resamples=9999,
+        n_resamples=RESAMPLES,
         batch=500,
         confidence_level=CONFIDENCE,
         method="BCa",
@@ -167,7 +168,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def detectable(error: float, df: float, comparisons: int = 1) -> float:
-    """The difference that a two-sided t-test finds with probability POWER (noncentral t).
+    """The difference that a two-sided t-test finds, and finds the right way round, with probability POWER.
 
     Args:
         error: standard error of the mean difference, estimated: so is the result.
@@ -178,8 +179,7 @@ def detectable(error: float, df: float, comparisons: int = 1) -> float:
     limit = float(stats.t.isf(ALPHA / comparisons / 2, df))
 
     def missing(shift: float) -> float:
-        found = stats.nct.sf(limit, df, shift) + stats.nct.cdf(-limit, df, shift)
-        return float(found) - POWER
+        return float(stats.nct.sf(limit, df, shift)) - POWER  # noncentral t
 
     high = limit
     while missing(high) < 0:

@@ -35,6 +35,7 @@ def compare_recipes(runs: Sequence[ComparedRun], score: str, baseline: str | Non
         SegframeError: the runs cannot be ranked: nothing is finished, data, contract or split differ, no
             run has the score on validation, or no recipe has the baseline's label.
     """
+    check_comparable([run for run in runs if run.result is not None], score)
     recipes, notes = recipes_of(runs)
     notes += [f"{recipe.label}: no finished run, left out" for recipe in recipes if not recipe.runs]
     recipes, scored = _with_score([recipe for recipe in recipes if recipe.runs], f"val/{score}")
@@ -105,9 +106,7 @@ def _with_score(recipes: list[Recipe], key: str) -> tuple[list[Recipe], list[str
 
 
 def _direction(recipes: Sequence[Recipe], score: str) -> bool:
-    runs = [run for recipe in recipes for run in recipe.runs]
-    check_comparable(runs, score)
-    larger = runs[0].larger_is_better(score)
+    larger = recipes[0].runs[0].larger_is_better(score)
     if larger is None:
         raise SegframeError(
             f"--score {score}",
@@ -133,9 +132,9 @@ def _pairs(
     for a, b in chosen:
         difference = difference_between(val[a], val[b], ratio)
         found.append(difference)
-        if len(val[a]) == 1 and difference.n < max(len(units_of(val[a])), len(units_of(val[b]))):
-            how = "seeds that both have" if difference.test == "paired t-test" else "runs, not paired"
-            notes.append(f"{a} and {b} have other seeds: compared over {difference.n} {how}")
+        if len(val[a]) == 1 and [*val[a].values()][0].keys() != [*val[b].values()][0].keys():
+            how = f"over {difference.n} seeds that both have" if "paired" in difference.test else "unpaired"
+            notes.append(f"{a} and {b} have other seeds: compared {how}")
     tested = [index for index, one in enumerate(found) if one.n >= LEAST and one.p is not None]
     adjusted = dict(zip(tested, holm([found[index].p or 0.0 for index in tested]), strict=True))
     pairs = []

@@ -139,3 +139,40 @@ def config(squares, tmp_path):
         return found | {"model": {"name": "tiny", "filters": 4, "dropout": 0.2}}
 
     return make
+
+
+@pytest.fixture(scope="session")
+def unet_run(tmp_path_factory):
+    """A run's folder with a network that was not trained: for 1 or 3 channels, of 8 bits or floats."""
+    import keras
+
+    from segframe.catalog import build
+    from segframe.export import save_weights
+    from segframe.normalisation import Normalisation
+
+    made = {}
+
+    def make(channels=3, scale=1 / 255):
+        if (channels, scale) not in made:
+            keras.utils.set_random_seed(5)
+            section = {"name": "unet", "filters": 2, "depth": 1}
+            shape = (32, 40, channels)
+            model = build(plugin_manager(), "model", section, image_shape=shape, num_classes=3)
+            folder = tmp_path_factory.mktemp("run")
+            facts = {
+                "config": {
+                    "model": section,
+                    "train": {"precision": "float32", "batch_size": 2},
+                    "metrics": {},
+                },
+                "normalisation": Normalisation(scale, (0.5,) * channels, (0.3,) * channels).as_json(),
+                "class_names": ["background", "cell", "edge"],
+                "image_shape": shape,
+                "versions": {},
+                "xla": False,
+            }
+            save_weights(folder / "model.weights.h5", model, facts)
+            made[channels, scale] = folder
+        return made[channels, scale]
+
+    return make

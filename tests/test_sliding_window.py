@@ -18,7 +18,7 @@ def network(images):
     return np.stack([first, images[..., 0] ** 2.0], -1).astype(np.float32)
 
 
-def through(image, tile, overlap, at_once=3, logits=network):
+def through(image, tile, overlap, at_once=3, logits=network, multiple=1):
     """Logits by tiles, each row of the image asked for once and in order."""
     asked = []
 
@@ -26,9 +26,11 @@ def through(image, tile, overlap, at_once=3, logits=network):
         asked.append((start, stop))
         return image[start:stop]
 
-    found = list(bands(rows, image.shape[:2], logits, tile=tile, overlap=overlap, at_once=at_once))
+    found = list(
+        bands(rows, image.shape[:2], logits, tile=tile, overlap=overlap, at_once=at_once, multiple=multiple)
+    )
     assert [start for start, _ in asked] == [0, *(stop for _, stop in asked[:-1])]
-    assert asked[-1][1] == image.shape[0]
+    assert asked[-1][1] == image.shape[0] and all(start <= stop for start, stop in asked)
     np.testing.assert_array_equal(np.concatenate([part for part, _ in found]), image)
     return np.concatenate([part for _, part in found])
 
@@ -122,3 +124,18 @@ def test_views_are_turned_back_and_averaged(views):
     )
     expected = [convolve(one[..., 0].astype(float), symmetric, mode="constant") for one in images]
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def pooling(images):
+    """Means of 4 x 4 pixels, enlarged again: a tile that begins elsewhere takes other pixels together."""
+    count, height, width, _ = images.shape
+    images = np.pad(images, [(0, 0), (0, -height % 4), (0, -width % 4), (0, 0)], mode="edge")
+    means = images.reshape(count, -(-height // 4), 4, -(-width // 4), 4, 1).mean((2, 4))
+    return means.repeat(4, 1).repeat(4, 2)[:, :height, :width]
+
+
+@pytest.mark.parametrize("size", [(83, 59), (80, 60), (3, 90), (1, 1), (17, 16)])
+def test_tiles_begin_where_the_network_pools(size):
+    whole = image(*size)
+    found = through(whole, 16, 0.25, logits=pooling, multiple=4)
+    np.testing.assert_allclose(found, pooling(whole[None])[0], rtol=1e-4, atol=1e-6)

@@ -68,7 +68,7 @@ class Outputs:
             SegframeError: it has outputs of another run or other options, or files that nothing explains.
         """
         for item in items:
-            if item.name.split("/")[0] in OWN_FOLDERS:
+            if item.name.startswith(tuple(f"{own}/" for own in OWN_FOLDERS)):
                 remedy = "Rename that folder, or give the images below it by a glob."
                 expected = f"no folder {' or '.join(OWN_FOLDERS)} in it"
                 raise SegframeError(item.where, expected=expected, got=item.name, remedy=remedy)

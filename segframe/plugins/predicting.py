@@ -42,8 +42,11 @@ class Predictor:
     """
 
     def __init__(self, model: TrainedModel, *, largest: int, window: Window, views: str):
+        from segframe.trained_model import size_multiple
+
         self.model, self.window = model, window
         self.logits = averaged(model, views)
+        self.multiple = size_multiple(model.network)
         self.at_once = int(model.config["train"]["batch_size"])
         self.whole_pixels = max(WHOLE_PIXELS, largest)
         self.batch_pixels = max(WHOLE_PIXELS, self.at_once * largest)
@@ -53,8 +56,12 @@ class Predictor:
         """None for an image that goes whole."""
         height, width = item.size
         if self.window.tile is not None:
-            return self.window.tile if max(height, width) > self.window.tile else None
-        return TILE if height * width > self.whole_pixels else None
+            return self._fitting(self.window.tile) if max(height, width) > self.window.tile else None
+        return self._fitting(TILE) if height * width > self.whole_pixels else None
+
+    def _fitting(self, tile: int) -> int:
+        """The tile as a multiple of what the network pools."""
+        return -(-tile // self.multiple) * self.multiple
 
     def batches(self, items: Sequence[Item]) -> Iterator[list[Item]]:
         """Neighbours of one size, as many as in a batch of the run; an image that is cut is by itself."""
@@ -105,7 +112,16 @@ class Predictor:
             else f"images of more than {self.whole_pixels:,} pixels",
             f"go by tiles of {tile} x {tile} (overlap {overlap:g}, {at_once} at once), first {item.where}",
         )
-        for image, logits in bands(rows, item.size, self.logits, tile=tile, overlap=overlap, at_once=at_once):
+        cut = bands(
+            rows,
+            item.size,
+            self.logits,
+            tile=tile,
+            overlap=overlap,
+            at_once=at_once,
+            multiple=self.multiple,
+        )
+        for image, logits in cut:
             yield Band(self._shown(image), logits)
 
     def _prepared(self, item: Item) -> Rows:

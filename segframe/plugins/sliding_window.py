@@ -4,6 +4,9 @@ The logits of overlapping tiles are averaged with Gaussian weights, highest in t
 network sees most around a pixel: sigma is an eighth of the tile, and the tiles are spread evenly (Isensee et
 al., nnU-Net, Nature Methods 18, 2021). The weights of a tile are a product of one vector for its rows and one
 for its columns, and so is their sum over all tiles of a grid: no map of weights is kept.
+
+Tiles begin at multiples of what the network's pooling divides by, on an image that is continued by its edge
+pixels to such a size, as it is when it goes whole: so a tile pools the same pixels together.
 """
 
 from __future__ import annotations
@@ -18,10 +21,16 @@ if TYPE_CHECKING:
 SIGMA = 1 / 8
 
 
-def starts(size: int, tile: int, overlap: float) -> list[int]:
-    """First pixels of tiles along an axis: spread evenly, neighbours share `overlap` of a tile or more."""
+def starts(size: int, tile: int, overlap: float, multiple: int = 1) -> list[int]:
+    """First pixels of tiles along an axis: spread evenly, neighbours share `overlap` of a tile or more.
+
+    Args:
+        size, tile: multiples of `multiple`, as the starts are.
+    """
     if size <= tile:
         return [0]
+    if multiple > 1:
+        return [multiple * start for start in starts(size // multiple, tile // multiple, overlap)]
     steps = math.ceil((size - tile) / max(1, tile * (1 - overlap)))
     return [round(step * (size - tile) / steps) for step in range(steps + 1)]
 
@@ -34,13 +43,13 @@ def importance(tile: int) -> np.ndarray:
     return np.exp(-0.5 * (distance / (SIGMA * tile)) ** 2).astype(np.float32)
 
 
-def weight_sums(size: int, tile: int, overlap: float) -> np.ndarray:
+def weight_sums(size: int, tile: int, overlap: float, multiple: int = 1) -> np.ndarray:
     """(size,) float32: importances of all tiles along an axis added up."""
     import numpy as np
 
     tile = min(size, tile)
     total, weights = np.zeros(size, np.float32), importance(tile)
-    for start in starts(size, tile, overlap):
+    for start in starts(size, tile, overlap, multiple):
         total[start : start + tile] += weights
     return total
 
@@ -53,6 +62,7 @@ def bands(
     tile: int,
     overlap: float,
     at_once: int,
+    multiple: int = 1,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Bands of rows that follow each other from the top down: (the image's, its logits).
 
@@ -60,31 +70,39 @@ def bands(
         rows: (start, stop) -> (stop - start, width, channels) of the image; each row is asked for once.
         size: (height, width) of the image.
         logits: (batch, height, width, channels) -> (batch, height, width, num_classes) float32.
-        tile: height and width of a tile; of the image, where that is smaller.
+        tile: height and width of a tile, a multiple of `multiple`; of the image, where that is smaller.
         overlap: 0 to below 1, the share of a tile that its neighbour covers too.
         at_once: tiles in a batch.
+        multiple: tiles begin at multiples of it.
     """
     import numpy as np
 
-    height, width = min(tile, size[0]), min(tile, size[1])
-    lefts, tops = starts(size[1], width, overlap), starts(size[0], height, overlap)
+    full = [-(-length // multiple) * multiple for length in size]  # with what is added below and right
+    height, width = min(tile, full[0]), min(tile, full[1])
+    tops, lefts = starts(full[0], height, overlap, multiple), starts(full[1], width, overlap, multiple)
     weights = (importance(height)[:, None] * importance(width))[..., None]
-    row_sums, column_sums = weight_sums(size[0], tile, overlap), weight_sums(size[1], tile, overlap)
-    image = rows(0, height)
+    row_sums, column_sums = (weight_sums(length, tile, overlap, multiple) for length in full)
+
+    def read(start: int, stop: int) -> np.ndarray:
+        below, right = max(0, stop - size[0]), full[1] - size[1]
+        return np.pad(rows(start, stop - below), [(0, below), (0, right), (0, 0)], mode="edge")
+
+    image = read(0, height)
     sums: np.ndarray | None = None
-    for top, below in zip(tops, [*tops[1:], size[0]], strict=True):
+    for top, below in zip(tops, [*tops[1:], full[0]], strict=True):
         for first in range(0, len(lefts), at_once):
             chosen = lefts[first : first + at_once]
             found = logits(np.stack([image[:, left : left + width] for left in chosen]))
             if sums is None:
-                sums = np.zeros((height, size[1], found.shape[-1]), np.float32)
+                sums = np.zeros((height, full[1], found.shape[-1]), np.float32)
             for left, one in zip(chosen, found, strict=True):
                 sums[:, left : left + width] += weights * one
         assert sums is not None, "there is at least one tile"
         done = below - top  # rows that no further tile covers
         over = row_sums[top:below, None, None] * column_sums[:, None]
-        yield image[:done], sums[:done] / over
-        if below < size[0]:
-            image = np.concatenate([image[done:], rows(top + height, below + height)])
+        within = np.s_[: min(below, size[0]) - top, : size[1]]
+        yield image[within], (sums[:done] / over)[within]
+        if below < full[0]:
+            image = np.concatenate([image[done:], read(top + height, below + height)])
             sums[: height - done] = sums[done:].copy()
             sums[height - done :] = 0

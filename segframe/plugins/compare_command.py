@@ -92,6 +92,14 @@ def _options(argv: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--csv", metavar="FILE", help="a line for each recipe or model; - for stdout instead of the tables"
     )
+    parser.add_argument("--html", metavar="FILE", help="a report in one file, with figures")
+    parser.add_argument(
+        "--worst",
+        type=int,
+        default=4,
+        metavar="N",
+        help="worst test images drawn in the report; imports TensorFlow, reads the data (default: 4)",
+    )
     parser.add_argument(
         "--runs-dir", type=Path, default=Path("runs"), help="where mlflow.db and sweeps lie (default: runs)"
     )
@@ -99,6 +107,8 @@ def _options(argv: list[str]) -> argparse.Namespace:
     options = parser.parse_args(argv)
     if not (options.runs or options.sweep or options.experiment):
         parser.error("no runs are named")
+    if options.worst < 0:
+        parser.error("--worst is below 0")
     return options
 
 
@@ -117,3 +127,7 @@ def _compare(runs: list[ComparedRun], options: argparse.Namespace) -> None:
     for path, write in ((options.json, write_json), (options.csv, write_csv)):
         if path:
             write(found, None if path == "-" else Path(path))
+    if options.html:
+        from segframe.plugins.compare_html import write_html
+
+        write_html(found, runs, Path(options.html), options.worst)

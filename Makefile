@@ -17,9 +17,10 @@ demo: install
 test: $(VENV)/.test-installed
 	$(BIN)/python -m pytest -n 2 -m "not slow"
 
-# The core by itself, without the bundled plugins. MORE: further words for pytest.
+# The core by itself, without the bundled plugins. CORE: some test files of it.
+CORE ?= tests
 test-core: $(VENV)/.test-installed
-	SEGFRAME_BLOCK=unet,uresnet,losses,tfds $(BIN)/python -m pytest -n 2 tests -m "not slow and not bundled" -k "not browser" $(MORE)
+	SEGFRAME_BLOCK=unet,uresnet,losses,tfds $(BIN)/python -m pytest -n 2 $(CORE) -m "not slow and not bundled" -k "not browser"
 
 # The transposed convolution and the U-Net beside PyTorch's, which is installed for it (its CPU build is enough).
 parity: $(VENV)/.test-installed

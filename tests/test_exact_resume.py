@@ -80,7 +80,7 @@ CHILD = textwrap.dedent(
 ).format(tests=str(Path(__file__).parent))
 
 
-@pytest.mark.parametrize("wanted", [3, pytest.param(12, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("wanted", [2, pytest.param(12, marks=pytest.mark.slow)])
 def test_a_run_killed_at_random_moments_ends_bit_for_bit_as_an_undisturbed_one(
     config, settings, tmp_path, wanted
 ):

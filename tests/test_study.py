@@ -100,6 +100,7 @@ def test_what_is_stopped_is_left_and_not_failed(tmp_path):
     assert not ended and sorted(left) == ["0", "1", "2", "3"]
 
 
+@pytest.mark.slow
 @pytest.mark.bundled
 def test_a_study_measures_reports_and_does_nothing_twice(tmp_path):
     random = np.random.default_rng(0)

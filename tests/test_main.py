@@ -88,8 +88,7 @@ def test_a_bad_word_is_refused_with_the_remedy(capsys, own_folder, words, messag
 
 
 def test_every_option_is_refused_before_tensorflow_is_imported_and_in_a_second(own_folder):
-    """A fresh process: its start-up counts too, of which Python's own and Hydra's are most. Processor time, as
-    other processes run on this machine."""
+    """A fresh process: its start-up counts too. Processor time, as other processes run on this machine."""
     code = (
         "import sys, time; start = time.process_time()\n"
         "from segframe.__main__ import main\n"

@@ -54,14 +54,7 @@ def compare_models(runs: Sequence[ComparedRun], score: str, baseline: str | None
     names = _names(finished)
     tables = {name: _table(run, score) for name, run in zip(names, finished, strict=True)}
     _check_same_images(tables)
-    larger = finished[0].larger_is_better(score)
-    if larger is None:
-        raise SegframeError(
-            f"--score {score}",
-            expected="a score whose metric contract says whether more is better",
-            got="none that does",
-            remedy="Compare by dice, iou, pixel_accuracy, loss, or what conf/metrics offers.",
-        )
+    larger = finished[0].direction(score)
     labels = {run.folder: recipe.label for recipe in recipes_of(finished)[0] for run in recipe.runs}
     rows = [_row(name, run, labels.get(run.folder, ""), tables[name], score)
             for name, run in zip(names, finished, strict=True)]  # fmt: skip

@@ -65,6 +65,22 @@ class ComparedRun:
                 return metric["larger_is_better"][base]
         return BASIC.get(base)
 
+    def direction(self, score: str) -> bool:
+        """larger_is_better of a score to compare by.
+
+        Raises:
+            SegframeError: no contract names it.
+        """
+        larger = self.larger_is_better(score)
+        if larger is None:
+            raise SegframeError(
+                f"--score {score}",
+                expected="a score whose metric contract says whether more is better",
+                got="none that does",
+                remedy="Compare by dice, iou, pixel_accuracy, loss, or what conf/metrics offers.",
+            )
+        return larger
+
     def contract_of(self, name: str) -> dict[str, Any]:
         """What the score means: the contract without the requested metrics that are not this one."""
         base = name.partition("/")[0].removesuffix("_pooled")

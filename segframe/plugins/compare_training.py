@@ -40,7 +40,7 @@ def compare_recipes(runs: Sequence[ComparedRun], score: str, baseline: str | Non
     notes += [f"{recipe.label}: no finished run, left out" for recipe in recipes if not recipe.runs]
     recipes, scored = _with_score([recipe for recipe in recipes if recipe.runs], f"val/{score}")
     notes += scored
-    larger = _direction(recipes, score)
+    larger = recipes[0].runs[0].direction(score)
     splits, told = common_splits(recipes)
     notes += told
     notes += _differing_software(recipes)
@@ -103,18 +103,6 @@ def _with_score(recipes: list[Recipe], key: str) -> tuple[list[Recipe], list[str
             remedy="Name one of them with --score, without val/. Test scores rank nothing.",
         )
     return kept, notes
-
-
-def _direction(recipes: Sequence[Recipe], score: str) -> bool:
-    larger = recipes[0].runs[0].larger_is_better(score)
-    if larger is None:
-        raise SegframeError(
-            f"--score {score}",
-            expected="a score whose metric contract says whether more is better",
-            got="none that does",
-            remedy="Compare by dice, iou, pixel_accuracy, loss, or what conf/metrics offers.",
-        )
-    return larger
 
 
 def _pairs(

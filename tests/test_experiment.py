@@ -145,7 +145,7 @@ def test_the_first_loss_that_is_not_finite_stops_the_run_with_step_and_samples(p
     "words",
     [
         ["train.precision=bfloat16"],
-        ["train.precision=float16", "optimizer.clip_norm=1.0"],
+        pytest.param(["train.precision=float16", "optimizer.clip_norm=1.0"], marks=pytest.mark.slow),
         [
             "augment=flips",
             "optimizer=sgd",

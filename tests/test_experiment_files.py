@@ -38,7 +38,15 @@ def images(tmp_path):
     return path
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+ALIKE = ("cars_sgd", "upsampling")
+"""Files that differ from another one in a word or two."""
+
+
+@pytest.mark.parametrize(
+    "file",
+    [pytest.param(file, marks=[pytest.mark.slow] if file.stem in ALIKE else []) for file in FILES],
+    ids=lambda file: file.stem,
+)
 def test_the_experiment_runs(file, images, tmp_path):
     chosen = yaml.safe_load(file.read_text()).get("defaults", [])
     needs_file = {"override /dataset": "hdf5"} in chosen

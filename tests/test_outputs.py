@@ -176,7 +176,7 @@ def fingerprint(out_dir):
     return bits, [{key: v for key, v in entry.items() if key not in TIMINGS} for entry in state["history"]]
 
 
-@pytest.mark.parametrize("head", ["softmax", "sigmoid"])
+@pytest.mark.parametrize("head", ["softmax", pytest.param("sigmoid", marks=pytest.mark.slow)])
 def test_a_run_on_images_of_odd_sizes_resumes_exactly_and_exports_one_output(plugins, config, tmp_path, head):
     """squares are of 17 x 23 pixels, so that what is padded must be cropped."""
     deep = Deep()

@@ -110,6 +110,7 @@ print((peaks[-1] - peaks[0]) / (2**20 if sys.platform == "darwin" else 2**10))
 """
 
 
+@pytest.mark.slow
 def test_a_large_image_streams_in_the_memory_of_a_few_rows(unet_run, tmp_path):
     """Of the large one the pixels are 18 MiB, its logits 70 MiB."""
     rng = np.random.default_rng(0)

@@ -127,7 +127,9 @@ def test_the_table_is_best_first_and_what_has_no_score_comes_last(tmp_path, caps
     assert "job 1 FAILED: ValueError: [red]mine[/red]" in out
 
 
-@pytest.mark.parametrize("seed, code", [("4", 130), ("5", 143)], ids=["ctrl-c", "sigterm"])
+@pytest.mark.parametrize(
+    "seed, code", [("4", 130), pytest.param("5", 143, marks=pytest.mark.slow)], ids=["ctrl-c", "sigterm"]
+)
 def test_stopping_saves_the_job_and_ends_the_sweep(command, seed, code):
     done, runs = command("-m", f"seed={seed},0", *TINY)
     assert done.returncode == code, done.stderr

@@ -15,12 +15,12 @@ demo: install
 	$(BIN)/python -m segframe
 
 test: $(VENV)/.test-installed
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+	$(BIN)/python -m pytest -n 3 --dist loadfile -m "not slow"
 
 # The core by itself, without the bundled plugins. CORE: some test files of it.
 CORE ?= tests
 test-core: $(VENV)/.test-installed
-	SEGFRAME_BLOCK=unet,uresnet,losses,tfds $(BIN)/python -m pytest -n 2 --dist loadfile $(CORE) -m "not slow and not bundled" -k "not browser"
+	SEGFRAME_BLOCK=unet,uresnet,losses,tfds $(BIN)/python -m pytest -n 3 --dist loadfile $(CORE) -m "not slow and not bundled" -k "not browser"
 
 # The transposed convolution and the U-Net beside PyTorch's, which is installed for it (its CPU build is enough).
 parity: $(VENV)/.test-installed

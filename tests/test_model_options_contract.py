@@ -121,6 +121,7 @@ def test_files_give_the_same_logits(model, case, tmp_path):
             np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_half_precision_is_finite_and_near_float32(model, case, precision):
     half = built(*case, policy=f"mixed_{precision}")
@@ -134,6 +135,7 @@ def test_half_precision_is_finite_and_near_float32(model, case, precision):
         assert np.isfinite(logits).all()
 
 
+@pytest.mark.slow
 def test_xla_gives_the_same_logits(model):
     image = images(model)
     compiled = tf.function(lambda image: outputs(model, image), jit_compile=True)

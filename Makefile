@@ -22,10 +22,12 @@ CORE ?= tests
 test-core: $(VENV)/.test-installed
 	SEGFRAME_BLOCK=unet,uresnet,losses,tfds $(BIN)/python -m pytest -n 3 --dist loadfile $(CORE) -m "not slow and not bundled" -k "not browser"
 
-# The transposed convolution and the U-Net beside PyTorch's, which is installed for it (its CPU build is enough).
+# What is compared with PyTorch, which is installed for it (its CPU build is enough): the tests that take `torch`.
 parity: $(VENV)/.test-installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
-	$(BIN)/python -m pytest -n 2 plugins/unet/tests/test_transposed_conv_parity.py plugins/unet/tests/test_unet_parity.py
+	@! grep -rnE '(import|from) torch|importorskip\("torch' tests plugins --include='*.py' \
+		|| { echo 'take the fixture `torch` (conftest.py) instead'; exit 1; }
+	$(BIN)/python -m pytest -n 2 -m parity $$(grep -rlw torch tests plugins --include='test_*.py')
 
 test-slow: $(VENV)/.test-installed
 	$(BIN)/python -m pytest -m slow

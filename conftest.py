@@ -18,3 +18,16 @@ def nothing_of_the_users(tmp_path_factory):
         patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
         patch.setenv("TF_CPP_MIN_LOG_LEVEL", "2")
         yield
+
+
+@pytest.fixture(scope="session")
+def torch():
+    """PyTorch, which some tests compare with; `make parity` installs it and runs those that ask for it."""
+    return pytest.importorskip("torch", reason="PyTorch is not installed: make parity")
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if "torch" in item.fixturenames:
+            item.add_marker("parity")

@@ -32,31 +32,33 @@ def test_schedule_is_its_formula(kind, warmup_steps, final_fraction, power):
     np.testing.assert_allclose([schedule(step) for step in steps], expected, rtol=1e-5, atol=1e-9)
 
 
+def one_cycle(warmup_steps):
+    """The rate of each step."""
+    section = {"warmup_steps": warmup_steps, "final_fraction": 1e-3, "power": 1.0}
+    schedule = WarmUpThenDecay(kind="one_cycle", learning_rate=3e-3, total_steps=TOTAL_STEPS, **section)
+    return [float(schedule(step)) for step in range(TOTAL_STEPS + 1)]
+
+
 @pytest.mark.parametrize("warmup_steps", [1, 12, TOTAL_STEPS - 1])
-def test_one_cycle_is_its_formula_and_pytorchs(warmup_steps):
-    schedule = WarmUpThenDecay(
-        kind="one_cycle",
-        learning_rate=3e-3,
-        total_steps=TOTAL_STEPS,
-        warmup_steps=warmup_steps,
-        final_fraction=1e-3,
-        power=1.0,
-    )
-    found = [float(schedule(step)) for step in range(TOTAL_STEPS + 1)]
+def test_one_cycle_is_its_formula(warmup_steps):
+    found = one_cycle(warmup_steps)
     between = [(0, 1 / 25), (warmup_steps, 1.0), (TOTAL_STEPS, 1e-3)]
     for (start, first), (end, second) in zip(between, between[1:], strict=False):
         for step in range(start, end + 1):
             share = (1 - math.cos(math.pi * (step - start) / (end - start))) / 2
             assert found[step] == pytest.approx(3e-3 * (first + (second - first) * share), rel=1e-4)
-    torch = pytest.importorskip("torch")
+
+
+@pytest.mark.parametrize("warmup_steps", [1, 12, TOTAL_STEPS - 1])
+def test_one_cycle_is_pytorchs(torch, warmup_steps):
     theirs = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     # Its last step has the lowest rate; ours would have it one step later.
     cycle = torch.optim.lr_scheduler.OneCycleLR(
         theirs, 3e-3, total_steps=TOTAL_STEPS + 1, pct_start=(warmup_steps + 1) / (TOTAL_STEPS + 1),
         div_factor=25, final_div_factor=1000 / 25, cycle_momentum=False,
     )  # fmt: skip
-    for step in range(TOTAL_STEPS + 1):
-        assert found[step] == pytest.approx(cycle.get_last_lr()[0], rel=1e-4)
+    for step, rate in enumerate(one_cycle(warmup_steps)):
+        assert rate == pytest.approx(cycle.get_last_lr()[0], rel=1e-4)
         theirs.step()
         if step < TOTAL_STEPS:
             cycle.step()

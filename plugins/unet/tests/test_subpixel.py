@@ -33,8 +33,7 @@ def test_channels_become_pixels_as_tensorflows_op_says(jit_compile, dtype, heigh
     assert call(features).dtype == dtype
 
 
-def test_convolution_and_gradients_are_pytorchs_with_pixel_shuffle():
-    torch = pytest.importorskip("torch", reason="PyTorch is not installed: make parity")
+def test_convolution_and_gradients_are_pytorchs_with_pixel_shuffle(torch):
     model, images = subpixel(3, 5), random_values(2, 4, 7, 3)
     kernel = random_values(3, 3, 3, 20)
     model.get_layer("up").kernel.assign(kernel)

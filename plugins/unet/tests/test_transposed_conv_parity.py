@@ -56,8 +56,7 @@ def near(actual, wanted):
 
 
 @pytest.mark.parametrize("case", SETTINGS, ids=[str(number) for number in range(len(SETTINGS))])
-def test_pytorch_has_the_same_values_and_derivatives(case):
-    torch = pytest.importorskip("torch", reason="parity with PyTorch needs torch: pip install torch")
+def test_pytorch_has_the_same_values_and_derivatives(torch, case):
     settings = dict(case)
     size, kernel_size = settings.pop("size"), settings.pop("kernel")
     generator = np.random.default_rng(0)

@@ -8,27 +8,26 @@ import pytest
 
 from segframe_unet.unet import build_unet
 
-torch = pytest.importorskip("torch", reason="PyTorch is not installed: make parity")
 BENCHMARK = Path(__file__).parents[3] / "benchmarks" / "cars_pytorch.py"
 
 
 @pytest.fixture(scope="module")
-def cars_pytorch():
+def cars_pytorch(torch):
     spec = importlib.util.spec_from_file_location("cars_pytorch", BENCHMARK)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-def give_conv(theirs, ours):
+def give_conv(torch, theirs, ours):
     theirs.weight.data = torch.tensor(np.array(ours.kernel.numpy().transpose(3, 2, 0, 1)))
     if theirs.bias is not None:
         theirs.bias.data = torch.tensor(ours.bias.numpy())
 
 
-def give_block(theirs, model, name):
+def give_block(torch, theirs, model, name):
     for first, number in ((0, 1), (3, 2)):
-        give_conv(theirs[first], model.get_layer(f"{name}_conv{number}"))
+        give_conv(torch, theirs[first], model.get_layer(f"{name}_conv{number}"))
         norm = model.get_layer(f"{name}_conv{number}_norm")
         values = norm.gamma, norm.beta, norm.moving_mean, norm.moving_variance
         weight, bias, mean, variance = (torch.tensor(value.numpy()) for value in values)
@@ -37,7 +36,7 @@ def give_block(theirs, model, name):
 
 
 @pytest.mark.parametrize("decoder", ["same", "double"])
-def test_the_same_weights_give_the_same_logits(cars_pytorch, decoder):
+def test_the_same_weights_give_the_same_logits(torch, cars_pytorch, decoder):
     settings = {"depth": cars_pytorch.DEPTH, "filters": 4, "decoder_filters": decoder, "norm_epsilon": 1e-5}
     model = build_unet(image_shape=(48, 64, 3), num_classes=2, **settings)
     net = cars_pytorch.UNet(3, 2, 4, decoder, 1e-5)
@@ -46,13 +45,13 @@ def test_the_same_weights_give_the_same_logits(cars_pytorch, decoder):
         if weight.path.endswith(("gamma", "beta", "moving_mean", "moving_variance")):
             weight.assign(random.uniform(0.5, 1.5, weight.shape))
     for level, block in enumerate(net.encoder):
-        give_block(block, model, f"encoder{level}")
+        give_block(torch, block, model, f"encoder{level}")
     for level, up, block in zip(reversed(range(cars_pytorch.DEPTH)), net.up, net.decoder, strict=True):
-        give_conv(up[0], model.get_layer(f"decoder{level}_up"))
+        give_conv(torch, up[0], model.get_layer(f"decoder{level}_up"))
         if decoder == "double":
-            give_conv(up[1], model.get_layer(f"decoder{level}_halve"))
-        give_block(block, model, f"decoder{level}")
-    give_conv(net.logits, model.get_layer("logits"))
+            give_conv(torch, up[1], model.get_layer(f"decoder{level}_halve"))
+        give_block(torch, block, model, f"decoder{level}")
+    give_conv(torch, net.logits, model.get_layer("logits"))
     assert sum(weight.numel() for weight in net.parameters()) == sum(
         int(np.prod(weight.shape)) for weight in model.trainable_weights
     )
@@ -64,7 +63,7 @@ def test_the_same_weights_give_the_same_logits(cars_pytorch, decoder):
         np.testing.assert_allclose(theirs.transpose(0, 2, 3, 1), ours, atol=2e-5 * np.abs(ours).max())
 
 
-def test_segframes_first_weights_have_the_same_deviations(cars_pytorch):
+def test_segframes_first_weights_have_the_same_deviations(torch, cars_pytorch):
     model = build_unet(image_shape=(16, 16, 3), num_classes=2, filters=32, depth=cars_pytorch.DEPTH)
     torch.manual_seed(0)
     net = cars_pytorch.UNet(3, 2, 32, "double", 1e-5)

@@ -86,8 +86,7 @@ def test_parameters_follow_from_the_shapes(kind, filters):
 
 
 @pytest.mark.parametrize("kind", ["basic", "bottleneck"])
-def test_resnet_is_pytorchs(kind):
-    torch = pytest.importorskip("torch", reason="PyTorch is not installed: make parity")
+def test_resnet_is_pytorchs(torch, kind):
     counts = (1, 2, 1, 1)
     keras.utils.set_random_seed(0)
     image = keras.Input((None, None, 3))

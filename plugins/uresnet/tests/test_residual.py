@@ -27,9 +27,7 @@ def block_model(order, channels, filters, **settings):
     return model
 
 
-def in_pytorch(model, images, order, kind, stride):
-    torch = pytest.importorskip("torch", reason="PyTorch is not installed: make parity")
-
+def in_pytorch(torch, model, images, order, kind, stride):
     def value(array):
         return torch.tensor(np.asarray(array, np.float64))
 
@@ -66,10 +64,10 @@ def in_pytorch(model, images, order, kind, stride):
 @pytest.mark.parametrize("channels", [8, 3], ids=["same channels", "more channels"])
 @pytest.mark.parametrize("kind", ["basic", "bottleneck"])
 @pytest.mark.parametrize("order", ["post", "pre"])
-def test_block_is_pytorchs(order, kind, channels, stride):
+def test_block_is_pytorchs(torch, order, kind, channels, stride):
     model = block_model(order, [channels], 8, kind=kind, stride=stride)
     images = random_values(2, 6, 10, channels)
-    wanted = in_pytorch(model, images, order, kind, stride)
+    wanted = in_pytorch(torch, model, images, order, kind, stride)
     assert wanted.shape == (2, 6 // stride, 10 // stride, 8)
     np.testing.assert_allclose(model([images]), wanted, rtol=1e-4, atol=1e-4)  # float32
     projects = any(layer.name == "block_shortcut" for layer in model.layers)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from segframe.atomic import write_json
 from segframe.dataset import Dataset
 from segframe.errors import SegframeError
-from segframe.stratify import ALGORITHM, deal
+from segframe.stratify import ALGORITHM, deal, even_sizes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -80,7 +80,8 @@ def _made(dataset: Dataset, wanted: Mapping[str, Any]) -> dict[str, Any]:
             remedy="Take fewer folds, or name more splits in split.fold_splits.",
         )
     labels = _classes_shown(dataset, places)
-    fold_of = deal(labels, groups, folds, f"{wanted['seed']}/{wanted['repeat']}").tolist()
+    sizes, key = even_sizes(len(groups), folds), f"{wanted['seed']}/{wanted['repeat']}"
+    fold_of = deal(labels, groups, sizes, key).tolist()
     table = {
         **wanted,
         "algorithm": ALGORITHM,

@@ -1,9 +1,9 @@
-"""Samples dealt into folds: groups whole, each class spread as evenly as the groups allow."""
+"""Samples dealt into parts: groups whole, each class spread as evenly as the groups allow."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,10 +13,15 @@ ALGORITHM = 1
 """Raised when another deal comes out for the same samples."""
 
 
-def deal(labels: np.ndarray, groups: Sequence[str], folds: int, key: str) -> np.ndarray:
-    """The fold of each sample.
+def even_sizes(samples: int, folds: int) -> list[int]:
+    """Samples of each fold: they differ by one at most."""
+    return [samples // folds + (fold < samples % folds) for fold in range(folds)]
 
-    The rarest label's groups are dealt first, the largest of them before the others, each to the fold that
+
+def deal(labels: np.ndarray, groups: Sequence[str], sizes: Sequence[int], key: str) -> np.ndarray:
+    """The part (a fold, or a split) of each sample.
+
+    The rarest label's groups are dealt first, the largest of them before the others, each to the part that
     lacks most of that label, among those with room for it; then the next rarest. scikit-learn's
     StratifiedGroupKFold deals one label a sample; an image shows several classes. The deal depends on names
     and key, not on the order of the samples.
@@ -24,15 +29,16 @@ def deal(labels: np.ndarray, groups: Sequence[str], folds: int, key: str) -> np.
     Args:
         labels: (samples, labels) bool: which classes a sample shows.
         groups: one per sample: what must not be divided.
-        folds: how many; not more than there are groups.
+        sizes: the samples that each part is to have, above 0; not more parts than there are groups.
         key: another one gives another deal, among equals.
 
     Returns:
-        (samples,) int, 0 to folds - 1. Without groups the sizes of folds differ by one at most.
+        (samples,) int, 0 to len(sizes) - 1. Without groups, and with sizes that sum to the samples, the parts
+        have these sizes.
 
     Source:
         Sechidis, Tsoumakas, Vlahavas: On the Stratification of Multi-Label Data (2011),
-        https://doi.org/10.1007/978-3-642-23808-6_10, with groups for samples and a limit to a fold's size.
+        https://doi.org/10.1007/978-3-642-23808-6_10, with groups for samples and a limit to a part's size.
     """
     import numpy as np
 
@@ -43,34 +49,36 @@ def deal(labels: np.ndarray, groups: Sequence[str], folds: int, key: str) -> np.
     counts = np.zeros((len(names), shown.shape[1]), np.int64)
     np.add.at(counts, which, shown)
     chance = [hashlib.sha256(f"{key}/{name}".encode()).digest() for name in names]
+    by_chance = np.argsort(np.array(chance, dtype=object))
 
-    size = np.array([samples // folds + (fold < samples % folds) for fold in range(folds)])
-    # Whole numbers, so that ties are ties: how much of each label a fold lacks, times `samples`.
+    size = np.array(sizes)
+    # Whole numbers, so that ties are ties: how much of each label a part lacks, times `samples`.
     lacks = counts.sum(0) * size[:, None]
-    room, fold_of = size.copy(), np.full(len(names), -1)
-    while (fold_of < 0).any():
-        left = np.flatnonzero(fold_of < 0)
-        having = (counts[left] > 0).sum(0)
+    room, part_of = size.copy(), np.full(len(names), -1)
+    having = (counts > 0).sum(0)  # of the groups that are left
+    queues: dict[int, Iterator[int]] = {}  # sorted once for each label: sets may have 100,000 groups
+    for dealt in range(len(names)):
         label = int(np.argmin(np.where(having > 0, having, len(names) + 1)))
-        group = min(
-            (index for index in left if counts[index, label]),
-            key=lambda index: (-counts[index, label], -counts[index, -1], chance[index]),
-        )
+        if label not in queues:
+            order = by_chance[np.lexsort((-counts[by_chance, -1], -counts[by_chance, label]))]
+            queues[label] = iter(order.tolist())
+        group = next(group for group in queues[label] if part_of[group] < 0)
         empty = np.flatnonzero(room == size)
         fits = np.flatnonzero(room >= counts[group, -1])
-        if len(left) <= len(empty):
-            candidates = empty  # no fold stays empty
+        if len(names) - dealt <= len(empty):
+            candidates = empty  # no part stays empty
         else:
             candidates = fits if len(fits) else np.flatnonzero(room == room.max())
-        fold = max(
+        part = max(
             candidates,
-            key=lambda fold: (
-                lacks[fold, label],
-                room[fold],
-                hashlib.sha256(f"{key}/{names[group]}/{fold}".encode()).digest(),
+            key=lambda part: (
+                lacks[part, label],
+                room[part],
+                hashlib.sha256(f"{key}/{names[group]}/{part}".encode()).digest(),
             ),
         )
-        fold_of[group] = fold
-        lacks[fold] -= samples * counts[group]
-        room[fold] -= counts[group, -1]
-    return fold_of[which]
+        part_of[group] = part
+        lacks[part] -= samples * counts[group]
+        room[part] -= counts[group, -1]
+        having -= counts[group] > 0
+    return part_of[which]

@@ -6,7 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedGroupKFold
 
-from segframe.stratify import deal
+from segframe.stratify import deal, even_sizes
+
+
+def into(labels, groups, folds, key):
+    return deal(labels, groups, even_sizes(len(labels), folds), key)
 
 
 def alone(samples):
@@ -18,7 +22,7 @@ def alone(samples):
 def test_without_groups_sizes_differ_by_one_at_most_whatever_is_shown(folds, more, classes, seed):
     random = np.random.default_rng(seed)
     labels = random.random((folds + more, classes)) < random.random(classes)
-    found = deal(labels, alone(len(labels)), folds, str(seed))
+    found = into(labels, alone(len(labels)), folds, str(seed))
     sizes = np.bincount(found, minlength=folds)
     assert len(sizes) == folds and sizes.max() - sizes.min() <= 1
 
@@ -28,7 +32,7 @@ def test_without_groups_sizes_differ_by_one_at_most_whatever_is_shown(folds, mor
 def test_groups_stay_whole_and_no_fold_is_empty(folds, more, seed):
     random = np.random.default_rng(seed)
     groups = np.repeat(alone(folds + more), random.integers(1, 9, size=folds + more))
-    found = deal(random.random((len(groups), 3)) < 0.3, groups, folds, "0")
+    found = into(random.random((len(groups), 3)) < 0.3, groups, folds, "0")
     assert set(found) == set(range(folds))
     for group in set(groups):
         assert len(set(found[groups == group])) == 1
@@ -42,7 +46,7 @@ def test_a_class_that_few_samples_show_is_spread():
         labels[:, 0] = True
         labels[random.choice(50, 5, replace=False), 1] = True
         labels[random.choice(50, 12, replace=False), 2] = True
-        found = deal(labels, alone(50), 5, "0")
+        found = into(labels, alone(50), 5, "0")
         assert np.bincount(found[labels[:, 1]], minlength=5).tolist() == [1] * 5
         assert sorted(np.bincount(found[labels[:, 2]], minlength=5)) == [2, 2, 2, 3, 3]
 
@@ -59,7 +63,7 @@ def test_it_spreads_as_well_as_scikit_learn_where_that_can_be_asked():
         split = StratifiedGroupKFold(5, shuffle=True, random_state=seed).split(groups, label, groups)
         for fold, (_, test) in enumerate(split):
             reference[test] = fold
-        for found, kept in ((deal(one_hot, groups.astype(str), 5, str(seed)), ours), (reference, theirs)):
+        for found, kept in ((into(one_hot, groups.astype(str), 5, str(seed)), ours), (reference, theirs)):
             spread = np.array([np.bincount(found[label == c], minlength=5) for c in range(3)])
             kept.append(np.abs(spread - spread.mean(1, keepdims=True)).mean())
     assert np.mean(ours) <= np.mean(theirs)
@@ -68,9 +72,9 @@ def test_it_spreads_as_well_as_scikit_learn_where_that_can_be_asked():
 def test_the_deal_depends_on_names_and_key_not_on_the_order():
     random = np.random.default_rng(0)
     labels, names = random.random((30, 2)) < 0.4, np.array(alone(30))
-    found, order = deal(labels, names, 4, "0"), random.permutation(30)
-    np.testing.assert_array_equal(deal(labels[order], names[order], 4, "0"), found[order])
-    assert len({tuple(deal(labels, names, 4, str(key))) for key in range(5)}) == 5
+    found, order = into(labels, names, 4, "0"), random.permutation(30)
+    np.testing.assert_array_equal(into(labels[order], names[order], 4, "0"), found[order])
+    assert len({tuple(into(labels, names, 4, str(key))) for key in range(5)}) == 5
 
 
 @pytest.mark.parametrize(
@@ -79,4 +83,14 @@ def test_the_deal_depends_on_names_and_key_not_on_the_order():
 def test_this_deal_stays_as_it_is(folds, expected):
     """Raise stratify.ALGORITHM when it changes: runs of before were on other folds."""
     labels = np.arange(30).reshape(10, 3) % 4 == 0
-    assert deal(labels, alone(10), folds, "0/0").tolist() == expected
+    assert into(labels, alone(10), folds, "0/0").tolist() == expected
+
+
+@given(st.lists(st.integers(1, 12), min_size=2, max_size=5), st.integers(0, 10**6))
+@settings(max_examples=40, deadline=None)
+def test_parts_of_any_sizes_are_filled_and_have_their_share_of_a_class(sizes, seed):
+    labels = np.random.default_rng(seed).random((sum(sizes), 1)) < 0.4
+    found = deal(labels, alone(len(labels)), sizes, "0")
+    assert np.bincount(found, minlength=len(sizes)).tolist() == sizes
+    share = np.array(sizes) * labels.mean()
+    assert np.abs(np.bincount(found[labels[:, 0]], minlength=len(sizes)) - share).max() < 1

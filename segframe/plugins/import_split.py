@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import re
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from segframe.errors import SegframeError
+from segframe.stratify import deal
 
 
 def split_samples(
@@ -20,9 +19,8 @@ def split_samples(
 ) -> dict[str, str]:
     """{sample: split}. Depends on the samples' names, groups, classes and the seed, not on their order.
 
-    Iterative stratification (Sechidis, Tsoumakas, Vlahavas, ECML PKDD 2011): the class that the fewest of
-    the groups left have goes first, each of its groups to the split that lacks it most. Splits take whole
-    groups and no more samples than their share, as far as the groups' sizes allow it.
+    segframe.stratify deals them. Splits take whole groups and no more samples than their share, as far as the
+    groups' sizes allow it.
 
     Args:
         classes: the classes that each sample has pixels of.
@@ -32,50 +30,24 @@ def split_samples(
     Raises:
         SegframeError: there are fewer groups than splits.
     """
-    members: dict[str, list[str]] = {}
-    for sample in sorted(classes):
-        members.setdefault(groups[sample], []).append(sample)
+    import numpy as np
+
     asked = [split for split, fraction in fractions.items() if fraction]
-    if len(members) < len(asked):
-        grouped = len(members) < len(classes)
-        got = (
-            f"{len(classes)} samples in {len(members)} groups"
-            if grouped
-            else f"{len(classes)} samples in all"
-        )
+    there = len({groups[sample] for sample in classes})
+    if there < len(asked):
+        grouped = there < len(classes)
+        got = f"{len(classes)} samples in {there} groups" if grouped else f"{len(classes)} samples in all"
         remedy = "Give --split 1/0/0 to train on all of them, or more samples."
         if grouped:
             remedy = "Give --split 1/0/0 to train on all of them, or other --groups ('(.*)': no groups)."
         raise SegframeError("--split", expected="at least one group in each split", got=got, remedy=remedy)
     room = _room(len(classes), {split: fractions[split] for split in asked})
-    has = {
-        group: Counter(i for name in names for i in set(classes[name])) for group, names in members.items()
-    }
-    total = sum(has.values(), Counter())
-    share = {split: room[split] / len(classes) for split in asked}
-    wanted = {split: {i: count * share[split] for i, count in total.items()} for split in asked}
-    order = sorted(members, key=lambda group: hashlib.sha256(f"{seed}:{group}".encode()).digest())
-    order.sort(key=lambda group: -len(members[group]))  # a large group has the fewest places to go
-    left, empty = dict.fromkeys(order), set(asked)
-    placed: dict[str, str] = {}
-    while left:
-        rare = Counter(i for group in left for i in has[group])
-        label = min(rare, key=lambda i: (rare[i], i)) if rare else None
-        for group in [group for group in left if label is None or label in has[group]]:
-            size = len(members[group])
-            fitting = [split for split in asked if room[split] >= size] or asked
-            if empty and len(left) <= len(empty):
-                fitting = [split for split in asked if split in empty]
-            split = max(
-                fitting, key=lambda s: (wanted[s].get(label, 0.0) if label is not None else 0.0, room[s])
-            )
-            placed[group] = split
-            del left[group]
-            empty.discard(split)
-            room[split] -= size
-            for i, count in has[group].items():
-                wanted[split][i] -= count
-    return {sample: placed[groups[sample]] for sample in classes}
+    samples, known = sorted(classes), sorted(set().union(*classes.values()))
+    labels = np.array([[label in classes[sample] for label in known] for sample in samples], bool)
+    own = [groups[sample] for sample in samples]
+    dealt = deal(labels.reshape(len(samples), len(known)), own, list(room.values()), str(seed))
+    split_of = {sample: list(room)[part] for sample, part in zip(samples, dealt, strict=True)}
+    return {sample: split_of[sample] for sample in classes}
 
 
 def _room(samples: int, fractions: Mapping[str, float]) -> dict[str, int]:

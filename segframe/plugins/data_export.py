@@ -7,8 +7,6 @@ import logging
 import os
 import shlex
 import shutil
-import struct
-import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +14,7 @@ from typing import TYPE_CHECKING
 from segframe.errors import SegframeError
 from segframe.plugins.data_words import PROGRAM
 from segframe.plugins.hdf5 import Hdf5Dataset, open_hdf5
+from segframe.plugins.png_rows import GREY, NONE, RGB, UP, PngRows
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,21 +37,24 @@ def export(path: Path, folder: Path, shown: Callable[..., Iterable]) -> None:
         )
     dataset = open_hdf5(path=str(path))
     partial = folder.with_name(f".{os.getpid()}.{folder.name}")
+    work = [(split, index) for split in dataset.splits for index in range(len(dataset.ids(split)))]
     try:
-        write, ending = _writer(dataset, path, shown)
-        work = [(split, index) for split in dataset.splits for index in range(len(dataset.ids(split)))]
+        write, ending = _writer(dataset, path, lambda: shown(work, "looking", len(work)))
         for split, index in shown(work, "writing", len(work)):
             image, _ = dataset.read(split, [index])[0]
             name = _file_name(dataset.ids(split)[index])
-            targets = [partial / kind / split / name for kind in ("images", "masks")]
+            targets = (
+                partial / "images" / split / (name + ending),
+                partial / "masks" / split / (name + ".png"),
+            )
             for target in targets:
                 target.parent.mkdir(parents=True, exist_ok=True)
-            if targets[0].with_name(name + ending).exists():
+            if targets[0].exists():
                 remedy = "Rename one of the samples in the file."
                 expected = "names that differ as file names do"
                 raise SegframeError(f"sample {name!r}", expected=expected, got="one twice", remedy=remedy)
-            write(targets[0].with_name(name + ending), image)
-            _write_png(targets[1].with_name(name + ".png"), dataset.masks(split, index)[..., None])
+            write(targets[0], image)
+            _write_png(targets[1], dataset.masks(split, index)[..., None], NONE)
         words = _words(dataset, partial, folder)
         os.replace(partial, folder)
     except OSError as error:
@@ -69,9 +71,9 @@ def export(path: Path, folder: Path, shown: Callable[..., Iterable]) -> None:
 
 
 def _writer(
-    dataset: Hdf5Dataset, path: Path, shown: Callable[..., Iterable]
+    dataset: Hdf5Dataset, path: Path, samples: Callable[[], Iterable[tuple[str, int]]]
 ) -> tuple[Callable[[Path, np.ndarray], None], str]:
-    """The format that holds all images exactly."""
+    """The format that holds all images exactly, and the ending of its files."""
     import numpy as np
 
     channels = dataset.image_shape[2]
@@ -79,11 +81,7 @@ def _writer(
     if channels in (1, 3) and first.dtype == np.uint8:
         return _write_png, ".png"
     if channels in (1, 3):
-        work = [(split, index) for split in dataset.splits for index in range(len(dataset.ids(split)))]
-        if all(
-            _is_16_bit(dataset.read(split, [index])[0].image)
-            for split, index in shown(work, "looking", len(work))
-        ):
+        if all(_is_16_bit(dataset.read(split, [index])[0].image) for split, index in samples()):
             log.info("images are multiples of 1/65535: they become PNG of 16 bits")
             return lambda target, image: _write_png(target, _as_16_bit(image)), ".png"
         if channels == 1:
@@ -133,26 +131,12 @@ def _as_16_bit(image: np.ndarray) -> np.ndarray:
     return np.rint(image.astype(np.float64) * SIXTEEN).astype(np.uint16)
 
 
-def _write_png(path: Path, image: np.ndarray) -> None:
-    """(height, width, 1 or 3) uint8 or uint16. Pillow has no PNG of 16 bits and three channels.
-
-    PNG (W3C, third edition): signature, chunks of length, type, data, crc32; rows filtered, here by "up".
-    """
-    import numpy as np
-
+def _write_png(path: Path, image: np.ndarray, filtered: int = UP) -> None:
+    """(height, width, 1 or 3) uint8 or uint16."""
     height, width, channels = image.shape
-    big = image.astype(image.dtype.newbyteorder(">")).reshape(height, -1).view(np.uint8)
-    rows = np.empty((height, 1 + big.shape[1]), np.uint8)
-    rows[:, 0] = 2
-    rows[:, 1:] = big
-    rows[1:, 1:] -= big[:-1]
-    header = struct.pack(">IIBBBBB", width, height, 8 * image.itemsize, 2 if channels == 3 else 0, 0, 0, 0)
-    with open(path, "wb") as file:
-        file.write(b"\x89PNG\r\n\x1a\n")
-        for kind, data in ((b"IHDR", header), (b"IDAT", zlib.compress(rows.tobytes(), 6)), (b"IEND", b"")):
-            file.write(
-                struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-            )
+    kind, bits = RGB if channels == 3 else GREY, 8 * image.itemsize
+    with PngRows(path, height, width, kind, bits=bits, filtered=filtered) as png:
+        png.write(image)
 
 
 def _write_tiff(path: Path, image: np.ndarray) -> None:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy as np
 
-GREY, RGB, INDEXED = 0, 2, 3  # colour types of PNG (W3C, third edition), 8 bits each
+GREY, RGB, INDEXED = 0, 2, 3  # colour types of PNG (W3C, third edition)
+NONE, UP = 0, 2  # filters: each value as it is, or less the one above it
 CHUNK = 2**20
 
 
@@ -22,6 +23,8 @@ class PngRows:
         path: written as it goes; whole once the context is left.
         palette: (red, green, blue) of each index, for INDEXED.
         texts: what the file says of itself (tEXt chunks, Latin-1).
+        bits: 8, or 16 for GREY and RGB: Pillow has no PNG of 16 bits and three channels.
+        filtered: UP makes photographs smaller; ids are no gradients.
     """
 
     def __init__(
@@ -32,23 +35,34 @@ class PngRows:
         kind: int,
         palette: Sequence[tuple[int, int, int]] = (),
         texts: Mapping[str, str] | None = None,
+        bits: int = 8,
+        filtered: int = NONE,
     ):
-        self._missing, self._row_bytes = height, width * (3 if kind == RGB else 1)
+        import numpy as np
+
+        self._missing, self._row_bytes = height, width * (3 if kind == RGB else 1) * bits // 8
+        self._filter, self._above = filtered, np.zeros(self._row_bytes, np.uint8)
         self._packer = zlib.compressobj(6)
         self._file = open(path, "wb")
         self._file.write(b"\x89PNG\r\n\x1a\n")
-        self._chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, kind, 0, 0, 0))
+        self._chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, kind, 0, 0, 0))
         if palette:
             self._chunk(b"PLTE", bytes(value for colour in palette for value in colour))
         for key, text in (texts or {}).items():
             self._chunk(b"tEXt", key.encode("latin-1") + b"\0" + text.encode("latin-1"))
 
     def write(self, rows: np.ndarray) -> None:
-        """(rows, width) or, of RGB, (rows, width, 3) uint8: the next ones."""
+        """(rows, width) or, of RGB, (rows, width, 3) uint8 or, of 16 bits, uint16: the next ones."""
         import numpy as np
 
-        filtered = np.zeros((len(rows), 1 + self._row_bytes), np.uint8)  # filter 0: ids are no gradients
-        filtered[:, 1:] = rows.reshape(len(rows), -1)
+        big = np.ascontiguousarray(rows, rows.dtype.newbyteorder(">"))
+        values = big.reshape(len(rows), -1).view(np.uint8)
+        filtered = np.empty((len(rows), 1 + self._row_bytes), np.uint8)
+        filtered[:, 0], filtered[:, 1:] = self._filter, values
+        if self._filter == UP:
+            filtered[0, 1:] -= self._above
+            filtered[1:, 1:] -= values[:-1]
+            self._above = values[-1].copy()
         self._missing -= len(rows)
         self._chunk(b"IDAT", self._packer.compress(filtered.tobytes()))
 

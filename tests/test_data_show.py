@@ -94,6 +94,8 @@ def test_duplicates_and_near_ones_are_told_apart(hdf5_file, capsys):
     [near] = facts["near_duplicates"]
     assert near["samples"] == ["train: train 2", "test: test 1"] and near["across"]
     assert shown(capsys, path, "--samples", "0", "--distance", "255")["near_duplicates"][0]["across"]
+    with pytest.raises(SegframeError, match="0 to 255 bits, got 256"):
+        run(["show", str(path), "--distance", "256"])
     run(["show", str(path), "--samples", "0"])
     text = capsys.readouterr().out
     assert (

@@ -13,6 +13,7 @@ from segframe.plugins.contact_sheet import chosen, contact_sheet
 from segframe.plugins.data_words import shown
 from segframe.plugins.fingerprint import fingerprint
 from segframe.plugins.hdf5 import open_hdf5
+from segframe.plugins.near_duplicates import check_threshold
 
 log = logging.getLogger("segframe")
 
@@ -27,13 +28,15 @@ def show(path: Path, *, as_json: bool, sheet: Path | None, samples: int, distanc
     """
     if samples < 0:
         raise SegframeError("--samples", expected="0 or more", got=str(samples), remedy="0 makes no picture.")
+    if distance is not None:
+        check_threshold(distance)
     dataset = open_hdf5(path=str(path))
     try:
         try:
             facts = {"file": str(path), "bytes": path.stat().st_size} | fingerprint(dataset, distance, shown)
-        except SegframeError as error:
+        except SegframeError:
             log.info("All faults at once: python -m segframe data check %s", shlex.quote(str(path)))
-            raise error
+            raise
         print(json.dumps(facts, indent=1, ensure_ascii=False) if as_json else as_text(facts))
         if samples:
             target = sheet or Path(f"{path.stem}-sheet.png")

@@ -45,9 +45,7 @@ def near_duplicates(images: Iterable[tuple[str, np.ndarray]], threshold: int = T
     Raises:
         SegframeError: a threshold out of range.
     """
-    if not 0 <= threshold < BITS:
-        remedy = f"{THRESHOLD} finds what was recompressed or rescaled, 0 what is the same."
-        raise SegframeError("distance", expected=f"0 to {BITS - 1} bits", got=str(threshold), remedy=remedy)
+    check_threshold(threshold)
     ids, hashes = [], []
     for sample, image in images:
         found = perceptual_hash(image)
@@ -55,6 +53,13 @@ def near_duplicates(images: Iterable[tuple[str, np.ndarray]], threshold: int = T
             ids.append(sample)
             hashes.append(found)
     return near_hashes(ids, hashes, threshold)
+
+
+def check_threshold(threshold: int) -> None:
+    """Raises SegframeError: out of range."""
+    if not 0 <= threshold < BITS:
+        remedy = f"{THRESHOLD} finds what was recompressed or rescaled, 0 what is the same."
+        raise SegframeError("distance", expected=f"0 to {BITS - 1} bits", got=str(threshold), remedy=remedy)
 
 
 def near_hashes(ids: Sequence[str], hashes: Sequence[np.ndarray], threshold: int = THRESHOLD) -> list[Near]:

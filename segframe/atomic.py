@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from segframe.errors import SegframeError
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -26,6 +28,15 @@ def replacing(path: Path) -> Iterator[Path]:
         sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def writable(subject: str, remedy: str) -> Iterator[None]:
+    """What is written within; raises SegframeError: the system refuses (disk full, no such folder, ...)."""
+    try:
+        yield
+    except OSError as error:
+        raise SegframeError(subject, expected="a place to write", got=str(error), remedy=remedy) from error
 
 
 def sync_folder(folder: Path) -> None:

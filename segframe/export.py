@@ -14,9 +14,8 @@ import h5py
 import keras
 import tensorflow as tf
 
-from segframe.atomic import replacing
+from segframe.atomic import replacing, writable
 from segframe.custom_ops import custom_ops
-from segframe.errors import SegframeError
 from segframe.normalisation import Normalisation
 from segframe.outputs import predictor
 from segframe.trained_model import network_logits, padded_and_cropped, size_multiple
@@ -42,16 +41,9 @@ def save_weights(path: Path, model: keras.Model, attributes: Mapping[str, Any]) 
     with h5py.File(made, "r+") as file:
         for key, value in attributes.items():
             file.attrs[key] = json.dumps(value)
-    try:
-        with replacing(path) as temporary:
-            temporary.write_bytes(made.getbuffer())
-    except OSError as error:
-        raise SegframeError(
-            str(path),
-            expected="a place to write the weights to",
-            got=str(error),
-            remedy="Make room and give the same command again: it goes on from the last checkpoint.",
-        ) from error
+    remedy = "Make room and give the same command again: it goes on from the last checkpoint."
+    with writable(str(path), remedy), replacing(path) as temporary:
+        temporary.write_bytes(made.getbuffer())
 
 
 def save_model(

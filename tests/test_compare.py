@@ -2,7 +2,6 @@
 
 import csv
 import json
-import logging
 import subprocess
 import sys
 
@@ -12,19 +11,11 @@ import pytest
 from segframe import metrics
 from segframe.__main__ import main
 
+pytestmark = pytest.mark.usefixtures("console_logger")
+
 BASE = {"dataset.name": "hdf5", "dataset.path": "a.h5", "split.folds": None, "split.seed": 0,
         "model.name": "unet", "optimizer.name": "adam", "optimizer.learning_rate": 1e-3,
         "optimizer.beta_1": 0.9, "augment": {}}  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def quiet():
-    """The console's logger as it was."""
-    log = logging.getLogger("segframe")
-    before = log.handlers[:], log.level, log.propagate
-    yield
-    log.handlers, log.propagate = before[0], before[2]
-    log.setLevel(before[1])
 
 
 @pytest.fixture
@@ -246,7 +237,15 @@ def test_models_that_cannot_be_compared_are_refused(capsys, written, other, scor
 
 def test_six_images_are_the_least(capsys, written):
     runs = written("a", 0.8, images=[0.1, 0.2, 0.3]), written("b", 0.8, images=[0.2, 0.4, 0.6], seed=1)
-    assert as_json(capsys, *runs, "--models")["pairs"][0]["verdict"] == "too few runs"
+    assert as_json(capsys, *runs, "--models")["pairs"][0]["verdict"] == "too few images"
+
+
+def test_models_without_a_common_image_are_not_compared_and_it_is_said(capsys, written):
+    runs = [written(name, 0.8, images=values, seed=seed)
+            for seed, (name, values) in enumerate({"a": [0.1, None], "b": [None, 0.2]}.items())]  # fmt: skip
+    found = as_json(capsys, *runs, "--models")
+    assert found["pairs"] == [] and len(found["models"]) == 2
+    assert found["notes"] == ["b and a are not compared: no image has a defined score of both"]
 
 
 def test_csv_has_a_line_for_each_recipe_and_a_column_for_what_differs(capsys, written, tmp_path):
@@ -256,6 +255,13 @@ def test_csv_has_a_line_for_each_recipe_and_a_column_for_what_differs(capsys, wr
         first, second = csv.DictReader(file)
     assert first["optimizer.learning_rate"] == "1.0" and float(first["val_mean"]) == pytest.approx(0.81)
     assert first["best_rank"] == "1" and second["runs"] == "3"
+
+
+@pytest.mark.parametrize("option", ["--json", "--csv", "--html"])
+def test_a_file_that_cannot_be_written_is_said(capsys, written, tmp_path, option):
+    runs = study(written, tmp_path, [[0.8, 0.81, 0.82], [0.7, 0.71, 0.73]])
+    said = compared(capsys, runs, option, tmp_path / "no folder" / "file", "--worst", 0, code=2).err
+    assert "expected a place to write" in said and "no folder" in said
 
 
 @pytest.mark.parametrize(

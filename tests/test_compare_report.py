@@ -1,7 +1,6 @@
 """`compare` on runs that were really trained: the report in HTML, and runs found through MLflow."""
 
 import json
-import logging
 import re
 import shutil
 from pathlib import Path
@@ -13,24 +12,14 @@ import pytest
 from segframe.__main__ import main
 from segframe.experiment import run_experiment
 from segframe.manager import plugin_manager
-from segframe.plugins.compare_cases import worst_cases
+from segframe.plugins.compare_cases import liked_best, worst_cases
 from segframe.plugins.compare_figures import pareto_front
 from segframe.plugins.compare_run import read_run
 from segframe.plugins.mlflow_tracker import build_mlflow
 from segframe.record import Record
 from segframe.tracking import hand_in
 
-pytestmark = pytest.mark.bundled
-
-
-@pytest.fixture(autouse=True)
-def quiet():
-    """The console's logger as it was."""
-    log = logging.getLogger("segframe")
-    before = log.handlers[:], log.level, log.propagate
-    yield
-    log.handlers, log.propagate = before[0], before[2]
-    log.setLevel(before[1])
+pytestmark = [pytest.mark.bundled, pytest.mark.usefixtures("console_logger")]
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +136,27 @@ def test_the_folder_of_a_sweep_names_its_jobs(capsys, trained, tmp_path):
     said = compared(capsys, "--sweep", "today", "--runs-dir", tmp_path / "runs")
     assert "job_10 of the sweep has no folder here (no such loss)" in said.err
     assert "optimizer.learning_rate=0.5" in said.out
+
+
+@pytest.mark.parametrize(("larger", "best"), [(True, "second"), (False, "third")])
+def test_the_worst_cases_are_of_the_run_that_validation_likes_best(trained, larger, best):
+    """Below zero where more is better, and above where less is: neither may lose to a run without a score."""
+    values = {"undefined": None, "second": -0.1 if larger else 0.4, "third": -0.2 if larger else 0.3}
+    for name, value in values.items():
+        folder = trained[0].with_name(name)
+        if not folder.exists():
+            shutil.copytree(trained[0], folder)
+        for file, change in (
+            ("result.json", {"scores": {"val/own": value}}),
+            (
+                "record.json",
+                {"metric_contract": {"requested": {"own": {"larger_is_better": {"own": larger}}}}},
+            ),
+        ):
+            record = Record(folder)
+            record.write(file, {**record.read(file), **change})
+    runs = [read_run(trained[0].with_name(name)) for name in values]
+    assert liked_best(runs, "own").name == best
 
 
 def test_the_front_is_what_nothing_cheaper_beats():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import logging
+import math
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,20 +18,23 @@ from segframe.plugins.compare_run import ComparedRun
 if TYPE_CHECKING:
     from segframe.dataset import Dataset
 
+log = logging.getLogger("segframe")
+
 MOST_MODELS = 4
 
 
 def worst_cases(groups: Groups, score: str, count: int) -> list[tuple[str, bytes]]:
-    """(image id, PNG with a row for each model) of the images with the lowest mean score.
+    """(image id, PNG with a row for each model) of the images with the worst mean score.
 
-    Of each of the first MOST_MODELS recipes the run that validation likes best, all of one split.
+    Of each of the first MOST_MODELS recipes the run that validation likes best, all of one split; it is
+    logged which have none there.
 
     Raises:
         SegframeError: the data or a model are not here any more, or the data have changed.
     """
     chosen = _chosen(groups, score)
-    tables = {label: _scores(run, score) for label, run in chosen.items()}
-    larger = next(iter(chosen.values())).larger_is_better(score)
+    tables = {label: run.image_scores(score) for label, run in chosen.items()}
+    larger = next(iter(chosen.values())).direction(score)
     means = {
         name: statistics.fmean(values)
         for name in next(iter(tables.values()))
@@ -40,14 +45,10 @@ def worst_cases(groups: Groups, score: str, count: int) -> list[tuple[str, bytes
 
 
 def _chosen(groups: Groups, score: str) -> dict[str, ComparedRun]:
-    with_test = {label: [run for run in runs if _scores(run, score)] for label, runs in groups.items()}
+    with_test = {label: [run for run in runs if run.image_scores(score)] for label, runs in groups.items()}
     split = next((run.split for runs in with_test.values() for run in runs), None)
-    found: dict[str, ComparedRun] = {}
-    for label, runs in with_test.items():
-        here = [run for run in runs if run.split == split]
-        if here and len(found) < MOST_MODELS:
-            larger = here[0].larger_is_better(score)
-            found[label] = (max if larger else min)(here, key=lambda run: run.score(f"val/{score}") or 0.0)
+    here = {label: [run for run in runs if run.split == split] for label, runs in with_test.items()}
+    found = {label: liked_best(runs, score) for label, runs in here.items() if runs}
     if not found:
         raise SegframeError(
             "the worst cases",
@@ -55,12 +56,21 @@ def _chosen(groups: Groups, score: str) -> dict[str, ComparedRun]:
             got="none",
             remedy="Leave them out: --worst 0.",
         )
-    return found
+    drawn = list(found)[:MOST_MODELS]
+    if without := [label for label in groups if label not in drawn]:
+        log.info("Worst cases are of %s, without %s", ", ".join(drawn), ", ".join(without))
+    return {label: found[label] for label in drawn}
 
 
-def _scores(run: ComparedRun, score: str) -> dict[str, float | None]:
-    kept = (run.result or {}).get("per_image", {}).get("test", {})
-    return dict(zip(kept["id"], kept[score], strict=True)) if score in kept else {}
+def liked_best(runs: Sequence[ComparedRun], score: str) -> ComparedRun:
+    """The run with the best val/SCORE; those in which it is undefined come last."""
+    larger = runs[0].direction(score)
+
+    def goodness(run: ComparedRun) -> float:
+        value = run.score(f"val/{score}")
+        return -math.inf if value is None else value if larger else -value
+
+    return max(runs, key=goodness)
 
 
 def _drawn(

@@ -33,7 +33,8 @@ def curves(groups: Groups, score: str) -> bytes | None:
             ]
             for epoch, value in found:
                 lines.setdefault(epoch, []).append(value)
-            axis.plot(*np.transpose(found), color=colour, alpha=0.3, lw=0.8) if found else None
+            if found:
+                axis.plot(*np.transpose(found), color=colour, alpha=0.3, lw=0.8)
         # Where a run has ended the mean would jump: it is drawn as far as all of them go.
         mean = [
             (epoch, float(np.mean(lines[epoch]))) for epoch in sorted(lines) if len(lines[epoch]) == len(runs)
@@ -58,7 +59,7 @@ def strips(groups: Groups, score: str) -> bytes | None:
         (label, run, values)
         for label, runs in groups.items()
         for run in runs
-        if (values := _of_images(run, score))
+        if (values := [value for value in run.image_scores(score).values() if value is not None])
     ][:MOST_STRIPS]
     if not tables:
         return None
@@ -103,11 +104,6 @@ def pareto_front(points: Sequence[tuple[float, float]], larger: bool) -> list[tu
         if not front or (score > front[-1][1] if larger else score < front[-1][1]):
             front.append((cost, score))
     return front
-
-
-def _of_images(run: ComparedRun, score: str) -> list[float]:
-    kept = (run.result or {}).get("per_image", {}).get("test", {}).get(score, [])
-    return [value for value in kept if value is not None]
 
 
 def _figure(width: float, height: float) -> tuple[Figure, Axes]:

@@ -9,26 +9,40 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from segframe.atomic import replacing
+from segframe.atomic import replacing, writable
+
+REMEDY = "Name a file in a folder that is there and has room."
 
 
 def write_json(found: Mapping[str, Any], path: Path | None) -> None:
-    """To a file, or to stdout."""
+    """To a file, or to stdout.
+
+    Raises:
+        SegframeError: the file cannot be written.
+    """
     text = json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     if path is None:
         sys.stdout.write(text)
         return
-    with replacing(path) as temporary:
+    with writable(str(path), REMEDY), replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_csv(found: Mapping[str, Any], path: Path | None) -> None:
-    """One line for each recipe or model, what they differ in as columns; to a file, or to stdout."""
+    """One line for each recipe or model, what they differ in as columns; to a file, or to stdout.
+
+    Raises:
+        SegframeError: the file cannot be written.
+    """
     lines = [_flat(row) for row in found.get("recipes") or found["models"]]
     if path is None:
         _write_csv(lines, sys.stdout)
         return
-    with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+    with (
+        writable(str(path), REMEDY),
+        replacing(path) as temporary,
+        open(temporary, "w", newline="", encoding="utf-8") as file,
+    ):
         _write_csv(lines, file)
 
 

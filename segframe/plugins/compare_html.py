@@ -10,10 +10,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from segframe.atomic import write_text
+from segframe.atomic import writable, write_text
 from segframe.errors import SegframeError
-from segframe.plugins.compare_cases import worst_cases
+from segframe.plugins.compare_cases import MOST_MODELS, worst_cases
 from segframe.plugins.compare_figures import MOST_STRIPS, curves, pareto, strips
+from segframe.plugins.compare_files import REMEDY
 from segframe.plugins.compare_run import COSTS, ComparedRun
 from segframe.plugins.compare_table import tables
 
@@ -34,6 +35,9 @@ def write_html(found: Mapping[str, Any], runs: Sequence[ComparedRun], path: Path
     Args:
         found: of compare_recipes or compare_models.
         worst: how many of the worst test images are drawn; where that cannot be done, the report says why.
+
+    Raises:
+        SegframeError: the file cannot be written.
     """
     by_folder = {str(run.folder): run for run in runs}
     if "recipes" in found:
@@ -65,7 +69,8 @@ def write_html(found: Mapping[str, Any], runs: Sequence[ComparedRun], path: Path
     head = (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{STYLE}</style>'
     )
-    write_text(path, head + "\n".join(part for part in parts if part) + "</html>\n")
+    with writable(str(path), REMEDY):
+        write_text(path, head + "\n".join(part for part in parts if part) + "</html>\n")
     log.info("Report: %s", path)
 
 
@@ -75,7 +80,7 @@ def _worst(groups: Mapping[str, Sequence[ComparedRun]], score: str, count: int) 
     except SegframeError as error:
         log.warning("The worst cases are not drawn: %s", error)
         return f'<h2>Worst cases</h2><p class="note">Not drawn: {_text(str(error))}</p>'
-    told = "the lowest mean over the models; of each recipe the run that validation likes best"
+    told = f"the worst mean; of each of the first {MOST_MODELS} recipes the run that validation likes best"
     pictures = "".join(f"<h3>{_text(name)}</h3>{_image(picture)}" for name, picture in cases)
     return f"<h2>Worst cases</h2><p>Test images with {told}.</p>{pictures}"
 

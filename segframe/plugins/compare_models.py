@@ -7,25 +7,16 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from itertools import combinations
 from typing import Any
 
 from segframe.errors import SegframeError
+from segframe.plugins.compare_pairs import BETTER, WORSE, adjusted, difference_of, pairs_of, seen_from
 from segframe.plugins.compare_recipes import check_comparable, recipes_of
 from segframe.plugins.compare_run import ComparedRun
-from segframe.plugins.compare_statistics import ALPHA, CONFIDENCE, bootstrap, holm, per_image
-from segframe.plugins.compare_words import (
-    BETTER,
-    FEW,
-    FLAT,
-    OPEN,
-    WORSE,
-    difference_of,
-    same,
-    turned,
-    verdict,
-)
+from segframe.plugins.compare_statistics import ALPHA, CONFIDENCE, Difference, bootstrap, per_image
+from segframe.plugins.compare_words import FLAT, OPEN, verdict
 
+FEW_IMAGES = "too few images"
 LEAST_IMAGES = 6
 """With fewer, Wilcoxon's test cannot reach 5 %."""
 
@@ -59,7 +50,7 @@ def compare_models(runs: Sequence[ComparedRun], score: str, baseline: str | None
     rows = [_row(name, run, labels.get(run.folder, ""), tables[name], score)
             for name, run in zip(names, finished, strict=True)]  # fmt: skip
     rows.sort(key=lambda row: row["mean"] if larger else -row["mean"], reverse=True)
-    pairs = _pairs([row["model"] for row in rows], tables, larger, baseline)
+    pairs, told = _pairs([row["model"] for row in rows], tables, larger, baseline)
     images = len(next(iter(tables.values())))
     found = {
         "question": "which of these trained models is better on this test set",
@@ -72,7 +63,7 @@ def compare_models(runs: Sequence[ComparedRun], score: str, baseline: str | None
         "baseline": baseline,
         "models": rows,
         "pairs": pairs,
-        "notes": notes,
+        "notes": notes + told,
     }
     return {**found, "conclusions": _conclusions(rows, pairs, baseline, score)}
 
@@ -85,15 +76,16 @@ def _names(runs: Sequence[ComparedRun]) -> list[str]:
 
 def _table(run: ComparedRun, score: str) -> dict[str, float | None]:
     """{id: score} of the test images."""
-    kept = (run.result or {})["per_image"].get("test", {})
-    if score not in kept:
+    found = run.image_scores(score)
+    if not found:
+        kept = (run.result or {}).get("per_image", {}).get("test", {})
         raise SegframeError(
             f"--score {score}",
             expected=f"a score that {run.name} keeps for each test image",
             got=", ".join(name for name in kept if name != "id") or "no test images",
             remedy="Name one of these (a pooled score belongs to no image), or runs with a test split.",
         )
-    return dict(zip(kept["id"], kept[score], strict=True))
+    return found
 
 
 def _check_same_images(tables: dict[str, dict[str, float | None]]) -> None:
@@ -143,35 +135,31 @@ def _pooled(score: str) -> str:
 
 def _pairs(
     names: Sequence[str], tables: dict[str, dict[str, float | None]], larger: bool, baseline: str | None
-) -> list[dict[str, Any]]:
-    if baseline is None:
-        chosen = list(combinations(names, 2))
-    else:
-        same(baseline, names)
-        chosen = [(name, baseline) for name in names if name != baseline]
-    found = []
-    for a, b in chosen:
-        ours, theirs = tables[a], tables[b]
-        both = [(ours[name], theirs[name]) for name in ours]
-        found.append(per_image([x - y for x, y in both if x is not None and y is not None] or [0.0]))
-    tested = [index for index, one in enumerate(found) if one.n >= LEAST_IMAGES and one.p is not None]
-    adjusted = dict(zip(tested, holm([found[index].p or 0.0 for index in tested]), strict=True))
-    return [
-        {
-            **difference_of(one, a, b, adjusted.get(index)),
-            "verdict": verdict(one, adjusted.get(index), larger) if one.n >= LEAST_IMAGES else FEW,
-        }
-        for index, ((a, b), one) in enumerate(zip(chosen, found, strict=True))
-    ]
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Every pair, or each model with the baseline; notes on those that have no image in common."""
+    found: dict[tuple[str, str], Difference] = {}
+    notes = []
+    for a, b in pairs_of(names, baseline):
+        both = [(ours, tables[b][name]) for name, ours in tables[a].items()]
+        differences = [x - y for x, y in both if x is not None and y is not None]
+        if differences:
+            found[a, b] = per_image(differences)
+        else:
+            notes.append(f"{a} and {b} are not compared: no image has a defined score of both")
+    p_holm = adjusted(list(found.values()), LEAST_IMAGES)
+    pairs = []
+    for index, ((a, b), one) in enumerate(found.items()):
+        p = p_holm.get(index)
+        said = verdict(one, p, larger) if one.n >= LEAST_IMAGES else FEW_IMAGES
+        pairs.append({**difference_of(one, a, b, p), "verdict": said})
+    return pairs, notes
 
 
 def _conclusions(
     rows: Sequence[dict[str, Any]], pairs: Sequence[dict[str, Any]], baseline: str | None, score: str
 ) -> list[str]:
     first = baseline or rows[0]["model"]
-    about = [
-        pair if pair["a"] == first else turned(pair) for pair in pairs if first in (pair["a"], pair["b"])
-    ]
+    about = seen_from(first, pairs)
     said = []
     for kind, words in (
         (BETTER, "is better than"),
@@ -182,8 +170,7 @@ def _conclusions(
         those = ", ".join(pair["b"] for pair in about if pair["verdict"] == kind)
         if those:
             said.append(f"On this test set {first} {words} {those} by {score}.")
-    few = [pair for pair in about if pair["verdict"] == FEW]
-    if few:
+    if any(pair["verdict"] == FEW_IMAGES for pair in about):
         said.append(
             f"With fewer than {LEAST_IMAGES} images that both have a score of, nothing can be concluded."
         )

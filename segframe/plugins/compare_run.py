@@ -57,36 +57,41 @@ class ComparedRun:
         """`val/dice` and its like, None where it is undefined or not there."""
         return None if self.result is None else self.result["scores"].get(key)
 
-    def larger_is_better(self, name: str) -> bool | None:
-        """Of a score without its part: `dice`, `iou_pooled/car`, `hd95`. None where no contract names it."""
-        base = name.partition("/")[0].removesuffix("_pooled")
-        for metric in self.contract.get("requested", {}).values():
-            if base in metric["larger_is_better"]:
-                return metric["larger_is_better"][base]
-        return BASIC.get(base)
+    def image_scores(self, name: str) -> dict[str, float | None]:
+        """{id: score} of the test images, None where it is undefined; empty if the run does not keep it."""
+        kept = (self.result or {}).get("per_image", {}).get("test", {})
+        return dict(zip(kept["id"], kept[name], strict=True)) if name in kept else {}
 
     def direction(self, score: str) -> bool:
-        """larger_is_better of a score to compare by.
+        """Whether more is better, of a score without its part: `dice`, `iou_pooled/car`, `hd95`.
 
         Raises:
             SegframeError: no contract names it.
         """
-        larger = self.larger_is_better(score)
-        if larger is None:
-            raise SegframeError(
-                f"--score {score}",
-                expected="a score whose metric contract says whether more is better",
-                got="none that does",
-                remedy="Compare by dice, iou, pixel_accuracy, loss, or what conf/metrics offers.",
-            )
-        return larger
+        base = _base(score)
+        for metric in self.contract.get("requested", {}).values():
+            if base in metric["larger_is_better"]:
+                return metric["larger_is_better"][base]
+        if base in BASIC:
+            return BASIC[base]
+        raise SegframeError(
+            f"--score {score}",
+            expected="a score whose metric contract says whether more is better",
+            got="none that does",
+            remedy="Compare by dice, iou, pixel_accuracy, loss, or what conf/metrics offers.",
+        )
 
     def contract_of(self, name: str) -> dict[str, Any]:
         """What the score means: the contract without the requested metrics that are not this one."""
-        base = name.partition("/")[0].removesuffix("_pooled")
+        base = _base(name)
         requested = self.contract.get("requested", {}).values()
         mine = [metric for metric in requested if base in metric["larger_is_better"]]
         return {**{k: v for k, v in self.contract.items() if k != "requested"}, "requested": mine}
+
+
+def _base(score: str) -> str:
+    """Without its class, and whether it is pooled: as contracts name it."""
+    return score.partition("/")[0].removesuffix("_pooled")
 
 
 COSTS = {

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from segframe.plugins.compare_pairs import seen_from, turned
 from segframe.plugins.compare_run import COSTS
-from segframe.plugins.compare_words import turned
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -91,11 +91,7 @@ def _differences(found: Mapping[str, Any]) -> tuple[str, list[str], list[list[st
     """To the baseline, or to the first; all pairs are in the JSON."""
     rows = found.get("recipes") or found["models"]
     first = found["baseline"] or rows[0]["recipe" if "recipes" in found else "model"]
-    about = [
-        pair if pair["b"] == first else turned(pair)
-        for pair in found["pairs"]
-        if first in (pair["a"], pair["b"])
-    ]
+    about = [turned(pair) for pair in seen_from(first, found["pairs"])]
     tests = ", ".join(dict.fromkeys(pair["test"] for pair in about))
     title = f"Difference to {first}: {tests}; p by Holm over {len(found['pairs'])} pairs"
     detectable = any("detectable" in pair for pair in about)

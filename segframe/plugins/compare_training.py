@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from itertools import combinations
 from typing import Any
 
 from segframe.errors import SegframeError
+from segframe.plugins.compare_pairs import BETTER, WORSE, adjusted, difference_of, pairs_of, seen_from
 from segframe.plugins.compare_recipes import Recipe, check_comparable, common_splits, recipes_of
 from segframe.plugins.compare_run import COSTS, ComparedRun
 from segframe.plugins.compare_statistics import (
@@ -17,11 +17,10 @@ from segframe.plugins.compare_statistics import (
     POWER,
     Difference,
     detectable,
-    holm,
     interval,
 )
 from segframe.plugins.compare_units import Scores, difference_between, ratio_of, scores_of, units_of
-from segframe.plugins.compare_words import conclusions, difference_of, same, verdict
+from segframe.plugins.compare_words import conclusions, verdict
 
 
 def compare_recipes(runs: Sequence[ComparedRun], score: str, baseline: str | None = None) -> dict[str, Any]:
@@ -109,12 +108,7 @@ def _pairs(
     recipes: Sequence[Recipe], val: Mapping[str, Scores], ratio: float, larger: bool, baseline: str | None
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Every pair, or each recipe with the baseline; Holm over those that can be tested."""
-    labels = [recipe.label for recipe in recipes]
-    if baseline is None:
-        chosen = list(combinations(labels, 2))
-    else:
-        same(baseline, labels)
-        chosen = [(label, baseline) for label in labels if label != baseline]
+    chosen = pairs_of([recipe.label for recipe in recipes], baseline)
     notes = []
     found: list[Difference] = []
     for a, b in chosen:
@@ -123,31 +117,22 @@ def _pairs(
         if len(val[a]) == 1 and [*val[a].values()][0].keys() != [*val[b].values()][0].keys():
             how = f"over {difference.n} seeds that both have" if "paired" in difference.test else "unpaired"
             notes.append(f"{a} and {b} have other seeds: compared {how}")
-    tested = [index for index, one in enumerate(found) if one.n >= LEAST and one.p is not None]
-    adjusted = dict(zip(tested, holm([found[index].p or 0.0 for index in tested]), strict=True))
+    p_holm = adjusted(found, LEAST)
     pairs = []
     for index, ((a, b), one) in enumerate(zip(chosen, found, strict=True)):
-        can = index in adjusted and one.error
-        told = difference_of(one, a, b, adjusted.get(index))
-        told["detectable"] = detectable(one.error, one.df, len(tested)) if can and one.error else None
-        told["verdict"] = verdict(one, adjusted.get(index), larger)
+        told = difference_of(one, a, b, p_holm.get(index))
+        told["detectable"] = (
+            detectable(one.error, one.df, len(p_holm)) if one.error and index in p_holm else None
+        )
+        told["verdict"] = verdict(one, p_holm.get(index), larger)
         pairs.append(told)
     return pairs, notes
 
 
 def _ranks(label: str, recipes: Sequence[Recipe], pairs: Sequence[Mapping[str, Any]]) -> list[int]:
     """[best, worst] place that the tests leave open."""
-    better = sum(
-        (pair["b"] == label and pair["verdict"] == "better")
-        or (pair["a"] == label and pair["verdict"] == "worse")
-        for pair in pairs
-    )
-    worse = sum(
-        (pair["a"] == label and pair["verdict"] == "better")
-        or (pair["b"] == label and pair["verdict"] == "worse")
-        for pair in pairs
-    )
-    return [1 + better, len(recipes) - worse]
+    verdicts = [pair["verdict"] for pair in seen_from(label, pairs)]
+    return [1 + verdicts.count(WORSE), len(recipes) - verdicts.count(BETTER)]
 
 
 def _interval(values: Sequence[float], ratio: float) -> dict[str, Any] | None:

@@ -2,29 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from segframe.errors import SegframeError, nearest
+from segframe.plugins.compare_pairs import BETTER, WORSE, seen_from
 from segframe.plugins.compare_statistics import ALPHA, LEAST, Difference
 
-BETTER, WORSE = "better", "worse"
 OPEN, FEW, FLAT = "not distinguishable", "too few runs", "no spread"
-
-
-def same(baseline: str, labels: Sequence[str]) -> None:
-    """Check that the baseline is one of those compared.
-
-    Raises:
-        SegframeError: it is not.
-    """
-    if baseline not in labels:
-        raise SegframeError(
-            f"--baseline {baseline!r}",
-            expected="one of: " + "; ".join(labels),
-            got="none of these",
-            remedy=nearest(baseline, labels),
-        )
 
 
 def verdict(difference: Difference, p_holm: float | None, larger: bool) -> str:
@@ -39,25 +23,9 @@ def verdict(difference: Difference, p_holm: float | None, larger: bool) -> str:
     return BETTER if (difference.mean > 0) == larger else WORSE
 
 
-def difference_of(one: Difference, a: str, b: str, p_holm: float | None) -> dict[str, Any]:
-    """The difference a - b for JSON."""
-    return {
-        "a": a,
-        "b": b,
-        "difference": one.mean,
-        "low": one.low,
-        "high": one.high,
-        "p": one.p,
-        "p_holm": p_holm,
-        "effect": one.effect,
-        "n": one.n,
-        "test": one.test,
-    }
-
-
 def conclusions(found: Mapping[str, Any]) -> list[str]:
     """Sentences on which recipe is better."""
-    rows, pairs, score = found["recipes"], found["pairs"], found["ranked_by"]
+    rows, score = found["recipes"], found["ranked_by"]
     few = [row for row in rows if row["val"]["n"] < LEAST]
     said = []
     if few:
@@ -69,9 +37,7 @@ def conclusions(found: Mapping[str, Any]) -> list[str]:
     if len(rows) == 1:
         return [*said, "There is one recipe only: nothing to compare."]
     first = found["baseline"] or rows[0]["recipe"]
-    about = [
-        pair if pair["a"] == first else turned(pair) for pair in pairs if first in (pair["a"], pair["b"])
-    ]
+    about = seen_from(first, found["pairs"])
 
     def those(kind: str) -> str:
         return ", ".join(pair["b"] for pair in about if pair["verdict"] == kind)
@@ -92,14 +58,3 @@ def conclusions(found: Mapping[str, Any]) -> list[str]:
             "Did the seeds change anything?"
         )
     return said
-
-
-def turned(pair: Mapping[str, Any]) -> dict[str, Any]:
-    """The same pair the other way round."""
-    negative = {key: None if pair[key] is None else -pair[key] for key in ("difference", "effect")}
-    limits = {
-        "low": None if pair["high"] is None else -pair["high"],
-        "high": None if pair["low"] is None else -pair["low"],
-    }
-    other = {BETTER: WORSE, WORSE: BETTER}.get(pair["verdict"], pair["verdict"])
-    return {**pair, **negative, **limits, "a": pair["b"], "b": pair["a"], "verdict": other}

@@ -7,8 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segframe.atomic import replacing
-from segframe.errors import SegframeError
+from segframe.atomic import replacing, writable
 from segframe.hdf5_sink import Hdf5Sink
 
 if TYPE_CHECKING:
@@ -138,15 +137,13 @@ def writing(path: Path, *, per_sample: bool = False) -> Iterator[Hdf5Writer]:
 def _new(path: Path) -> Iterator[tuple[Any, Hdf5Sink]]:
     import h5py
 
-    try:
-        with replacing(path) as temporary, Hdf5Sink(temporary) as sink, h5py.File(sink, "w") as file:
-            yield file, sink
-            file.flush()
-            sink.check()
-    except OSError as error:
-        raise SegframeError(
-            f"data file {path}",
-            expected="a place to write",
-            got=str(error),
-            remedy="Check that the folder exists, that you may write there and that the disk has room.",
-        ) from error
+    remedy = "Check that the folder exists, that you may write there and that the disk has room."
+    with (
+        writable(f"data file {path}", remedy),
+        replacing(path) as temporary,
+        Hdf5Sink(temporary) as sink,
+        h5py.File(sink, "w") as file,
+    ):
+        yield file, sink
+        file.flush()
+        sink.check()

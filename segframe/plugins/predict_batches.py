@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
+from segframe.atomic import writable
 from segframe.errors import SegframeError
 from segframe.plugins.predict_outputs import Band, Outputs
 from segframe.plugins.predict_sources import Item
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+REMEDY = "Make room and give the same command again: it goes on with what is missing."
 
 
 def run_batches(
@@ -34,17 +37,11 @@ def run_batches(
             for item, found in predictor.predict(opened):
                 if item.name not in missing:
                     continue
-                try:
-                    outputs.write(item, _stopping(found, interrupt))
-                except SegframeError as error:
-                    failed[item.where] = reason(error)
-                except OSError as error:
-                    raise SegframeError(
-                        f"folder {outputs.folder}",
-                        expected="a place to write",
-                        got=str(error),
-                        remedy="Make room and give the same command again: it goes on with what is missing.",
-                    ) from error
+                with writable(f"folder {outputs.folder}", REMEDY):
+                    try:
+                        outputs.write(item, _stopping(found, interrupt))
+                    except SegframeError as error:
+                        failed[item.where] = reason(error)
     interrupt.leave()
     return failed
 

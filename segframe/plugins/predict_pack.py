@@ -12,8 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segframe.atomic import replacing
-from segframe.errors import SegframeError
+from segframe.atomic import replacing, writable
 from segframe.hdf5_sink import Hdf5Sink
 
 if TYPE_CHECKING:
@@ -32,25 +31,23 @@ def pack(path: Path, outputs: Outputs, items: Sequence[Item]) -> None:
     import h5py
     import numpy as np
 
-    try:
-        with replacing(path) as temporary, Hdf5Sink(temporary) as sink, h5py.File(sink, "w") as file:
-            file.attrs["class_names"] = list(outputs.class_names)
-            file.attrs["num_classes"] = len(outputs.class_names)
-            file.attrs["predict"] = json.dumps(outputs.facts)
-            for item in items:
-                ids = outputs.ids(item)
-                _add(file, f"masks/{item.name}", ids, item.stamp())
-                if outputs.wanted.probabilities:
-                    kept = np.load(outputs.paths(item)[-1], mmap_mode="r")
-                    _add(file, f"probabilities/{item.name}", kept, item.stamp())
-                sink.check()
-    except OSError as error:
-        raise SegframeError(
-            str(path),
-            expected="a place to write",
-            got=str(error),
-            remedy="Make room and give the same command again: it goes on with what is there.",
-        ) from error
+    remedy = "Make room and give the same command again: it goes on with what is there."
+    with (
+        writable(str(path), remedy),
+        replacing(path) as temporary,
+        Hdf5Sink(temporary) as sink,
+        h5py.File(sink, "w") as file,
+    ):
+        file.attrs["class_names"] = list(outputs.class_names)
+        file.attrs["num_classes"] = len(outputs.class_names)
+        file.attrs["predict"] = json.dumps(outputs.facts)
+        for item in items:
+            ids = outputs.ids(item)
+            _add(file, f"masks/{item.name}", ids, item.stamp())
+            if outputs.wanted.probabilities:
+                kept = np.load(outputs.paths(item)[-1], mmap_mode="r")
+                _add(file, f"probabilities/{item.name}", kept, item.stamp())
+            sink.check()
 
 
 def _add(file: Any, name: str, values: Any, stamp: str) -> None:

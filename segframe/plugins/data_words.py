@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import csv
 import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -37,6 +38,21 @@ def check_out(out: Path, force: bool) -> None:
             got=f"no folder {out.parent}",
             remedy=f"mkdir -p {shlex.quote(str(out.parent))}",
         )
+
+
+def csv_lines(path: Path, option: str, remedy: str) -> list[list[str]]:
+    """The lines of a CSV file that are not empty.
+
+    Raises:
+        SegframeError: of `option`, with `remedy`: there is no such file, or it is none of text.
+    """
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            return [line for line in csv.reader(file) if line]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise SegframeError(
+            f"{option} {path}", expected="a CSV file", got=str(error), remedy=remedy
+        ) from error
 
 
 def mapping(text: str) -> tuple[int, int]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from segframe.errors import SegframeError
+from segframe.plugins.data_words import csv_lines
 from segframe.stratify import deal
 
 
@@ -91,22 +91,14 @@ def read_groups(text: str, names: Sequence[str]) -> dict[str, str]:
 
 
 def _of_file(path: Path) -> dict[str, str]:
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            lines = [line for line in csv.reader(file) if line]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        remedy = "Lines are sample,group; or give a regular expression."
-        raise SegframeError(
-            f"--groups {path}", expected="a CSV file", got=str(error), remedy=remedy
-        ) from error
     groups: dict[str, str] = {}
-    for line in lines:
+    for line in csv_lines(path, "--groups", "Lines are sample,group; or give a regular expression."):
         if len(line) < 2 or groups.setdefault(line[0].strip(), line[1].strip()) != line[1].strip():
             got = ",".join(line)
             raise SegframeError(
                 f"--groups {path}",
                 expected="one line sample,group for each sample",
                 got=got,
-                remedy="Mend it.",
+                remedy="Leave one line for each sample, with its group.",
             )
     return groups

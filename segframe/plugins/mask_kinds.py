@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from segframe.errors import SegframeError
+from segframe.plugins.data_words import csv_lines
 from segframe.plugins.image_files import Page, read_mask
 
 if TYPE_CHECKING:
@@ -98,14 +98,8 @@ def read_colours(words: Sequence[str]) -> dict[str, tuple[int, int, int]]:
 
 
 def _lines(path: Path) -> list[list[str]]:
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            lines = [line for line in csv.reader(file) if line and not line[0].startswith("#")]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        remedy = "Lines are name,red,green,blue; or give words: --colours background=0,0,0 car=255,0,0"
-        raise SegframeError(
-            f"--colours {path}", expected="a CSV file", got=str(error), remedy=remedy
-        ) from error
+    remedy = "Lines are name,red,green,blue; or give words: --colours background=0,0,0 car=255,0,0"
+    lines = [line for line in csv_lines(path, "--colours", remedy) if not line[0].startswith("#")]
     if lines and len(lines[0]) >= 4 and not lines[0][1].strip().isdigit():
         lines = lines[1:]  # a heading
     return lines

@@ -7,9 +7,10 @@ quartiles: where these lie far apart, the machine was not quiet enough to conclu
 
     python benchmarks/conv_transpose.py [--out benchmarks/results/conv_transpose_cpu.json] [--rounds 25]
 
-PyTorch (channels-last) runs in a process of its own, by turns with the others: beside TensorFlow in one
-process it ended in a floating point exception on a GPU. It is left out where it is not installed. Its times
-can be trusted on a quiet machine alone: another program on the same two cores made it 15 times slower.
+PyTorch (channels-last) takes its turns in a process of its own (conv_transpose_torch.py). Where that does not
+start, or has no GPU while TensorFlow has, the others go on without it; why is printed, and stands in the JSON
+as "torch_left_out". Its times can be trusted on a quiet machine alone: another program on the same two cores
+made it 15 times slower.
 `load_before` is the load average before the start. "ours_same" is ours with Keras's padding, where both are
 the same operation: how far its ratio is from 1 is what noise there is.
 "launch" is the call of a graph that does next to nothing, a cost that is in the times of all TensorFlow ways.
@@ -22,7 +23,6 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -31,7 +31,8 @@ from pathlib import Path
 import keras
 import numpy as np
 import tensorflow as tf
-from timing import over, share_gpus
+from conv_transpose_torch import Torch
+from timing import GPU, over, share_gpus
 
 from segframe.manager import plugin_manager
 from segframe.provenance import machine, versions
@@ -84,67 +85,6 @@ def launch_way(images) -> Callable[[int], None]:
     return run
 
 
-class Torch:
-    """PyTorch in a process of its own: answers (shape, dtype, step, count) with seconds."""
-
-    def __init__(self):
-        self.process = subprocess.Popen(
-            [sys.executable, __file__, "--torch"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        self.facts = json.loads(self.process.stdout.readline() or "{}")
-
-    def way(self, shape, dtype: str, step: bool) -> Callable[[int], float]:
-        def run(count):
-            self.process.stdin.write(json.dumps([shape, dtype, step, count]) + "\n")
-            self.process.stdin.flush()
-            return json.loads(self.process.stdout.readline())
-
-        return run
-
-    def close(self) -> None:
-        self.process.stdin.close()
-        self.process.wait()
-
-
-def torch_process() -> None:
-    """The other end of Torch."""
-    try:
-        import torch
-    except ImportError:
-        return
-    torch.backends.cudnn.benchmark = True
-    print(json.dumps({"version": torch.__version__, "cuda": torch.cuda.is_available()}), flush=True)
-    last, run = None, None
-    for line in sys.stdin:
-        *what, count = json.loads(line)
-        if what != last:
-            last, run = what, torch_way(torch, *what)
-        start = time.perf_counter()
-        run(count)
-        print(json.dumps(time.perf_counter() - start), flush=True)
-
-
-def torch_way(torch, shape, dtype: str, step: bool) -> Callable[[int], None]:
-    batch, height, width, channels, filters = shape
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    place = {"device": device, "dtype": getattr(torch, dtype)}
-    last = {"memory_format": torch.channels_last}
-    images = torch.randn(batch, channels, height, width, **place).to(**last).requires_grad_(step)
-    layer = torch.nn.ConvTranspose2d(channels, filters, 3, 2, 1, 1, bias=False, **place).to(**last)
-    layer.requires_grad_(step)
-    upstream = torch.randn(batch, filters, 2 * height, 2 * width, **place).to(**last)
-
-    def run(count):
-        for _ in range(count):
-            out = layer(images)
-            if step:
-                torch.autograd.grad(out, (images, layer.weight), upstream)
-        if device == "cuda":
-            torch.cuda.synchronize()
-
-    return run
-
-
 def seconds_of(run: Callable[[int], float | None], count: int) -> float:
     """By this process's clock, unless the way has measured by itself."""
     start = time.perf_counter()
@@ -179,24 +119,20 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path)
     parser.add_argument("--rounds", type=int, default=25)
-    parser.add_argument("--torch", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.torch:
-        torch_process()
-        return
     load_before = os.getloadavg()[0]
     share_gpus()
-    torch = Torch()
-    gpu = bool(tf.config.list_physical_devices("GPU"))
-    comparable = torch.facts.get("cuda") == gpu  # otherwise one of the two would run on the CPU
+    torch = Torch(GPU)
+    if torch.left_out:
+        print(f"PyTorch is left out: {torch.left_out}", file=sys.stderr, flush=True)
     results = []
-    for dtype in ["float32", "bfloat16"] if gpu else ["float32"]:
+    for dtype in ["float32", "bfloat16"] if GPU else ["float32"]:
         for shape in SHAPES:
             batch, height, width, channels, filters = shape
             generator = np.random.default_rng(0)
             images = tf.cast(generator.normal(size=shape[:4]), dtype)
             upstream = tf.cast(generator.normal(size=(batch, 2 * height, 2 * width, filters)), dtype)
-            for xla in [False, True] if gpu else [False]:
+            for xla in [False, True] if GPU else [False]:
                 for step in (False, True):
                     policy = dtype if dtype == "float32" else f"mixed_{dtype}"
                     theirs = {"strides": 2, "padding": "same", "use_bias": False, "dtype": policy}
@@ -210,7 +146,7 @@ def main() -> None:
                         for name, layer in layers.items()
                     }
                     ways["launch"] = launch_way(images)
-                    if comparable:
+                    if not torch.left_out:
                         ways["torch"] = torch.way(shape, dtype, step)
                     what = {"shape": shape, "dtype": dtype, "xla": xla, "what": "step" if step else "forward"}
                     results.append(what | compare(ways, arguments.rounds))
@@ -221,7 +157,8 @@ def main() -> None:
         "shapes": "batch, height, width, channels, filters",
         "load_before": load_before,
         "results": results,
-        "versions": versions(plugin_manager()) | ({"torch": torch.facts["version"]} if comparable else {}),
+        "versions": versions(plugin_manager()) | ({"torch": torch.version} if torch.version else {}),
+        "torch_left_out": torch.left_out,
         "machine": {key: value for key, value in machine().items() if key != "command"},
     }
     if arguments.out:

@@ -99,9 +99,10 @@ def _of_samples(
     group: Any, images: Any, masks: Any, name: str, where: str, path: Path, fault: Fault
 ) -> tuple[Split | None, list[Images]]:
     of_images, of_masks = names_in(images, f"{where}/images"), names_in(masks, f"{where}/masks")
-    odd = sorted(set(of_images) ^ set(of_masks))
-    for sample in odd:
-        lacks = "mask" if sample in set(of_images) else "image"
+    maskless = set(of_images) - set(of_masks)
+    odd = maskless | (set(of_masks) - set(of_images))
+    for sample in sorted(odd):
+        lacks = "mask" if sample in maskless else "image"
         fault(layout_error(where, "a mask for each image", f"sample {sample!r} without {lacks}"))
     ids = read_names(group, "ids", len(of_images), where, fault)
     if ids is not None and set(ids) != set(of_images):

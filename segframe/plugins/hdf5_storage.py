@@ -50,8 +50,7 @@ def check_storage(array: Any, batch: int, where: str) -> None:
     if batch and array.shape[0] > SAMPLES_LIMIT:
         remedy = "Use several files."
         raise _error(where, f"at most {SAMPLES_LIMIT} samples", str(array.shape[0]), remedy)
-    create = array.id.get_create_plist()
-    filters = [create.get_filter(index)[0] for index in range(create.get_nfilters())]
+    filters = _filters(array)
     if len(set(filters)) < len(filters):
         raise _error(where, "each filter once", f"filters {filters}", "Write the file again.")
     if not filters and array.nbytes > array.file.id.get_filesize():

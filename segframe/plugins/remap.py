@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from segframe.errors import SegframeError
 from segframe.plugins.hdf5_facts import strings
-from segframe.plugins.hdf5_file import BROKEN, member, names_in, open_file, understood
+from segframe.plugins.hdf5_file import member, names_in, open_file, understood
 from segframe.plugins.hdf5_layout import SPLITS, wrong_ids_remedy
 from segframe.plugins.hdf5_storage import SAMPLE_LIMIT, fetch
 from segframe.plugins.hdf5_writer import new_file, set_attributes
@@ -138,13 +138,9 @@ def _check_size(old: Any) -> None:
 
 
 def _read(old: Any, index: Any) -> np.ndarray:
-    try:
-        return fetch(old, None if index is ... else index)()
-    except BROKEN as error:
-        where, remedy = f"data set {old.name}, sample {index}", "The file is damaged: copy or write it again."
-        raise SegframeError(
-            where, expected="values that can be read", got=str(error), remedy=remedy
-        ) from error
+    whole = index is ...
+    with understood(f"data set {old.name}" if whole else f"data set {old.name}, sample {index}"):
+        return fetch(old, None if whole else index)()
 
 
 def _mapped(ids: np.ndarray, table: Mapping[int, int]) -> np.ndarray:

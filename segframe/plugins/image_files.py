@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -123,7 +124,7 @@ def _opened(page: Page) -> Iterator[Any]:
             if page.number:
                 image.seek(page.number)
             width, height = image.size
-            if width * height * 4 > 4 * SAMPLE_LIMIT:
+            if width * height > SAMPLE_LIMIT:
                 raise ValueError(f"{height} x {width} pixels, more than {SAMPLE_LIMIT}: cut it into tiles")
             yield image
     except (SegframeError, KeyboardInterrupt):
@@ -156,12 +157,12 @@ def _deep(image: Any, page: Page) -> str:
         return ("RGB" if colours & 2 else "L") if depth == 16 else ""
     if image.format == "TIFF" and image.mode in ("RGB", "RGBA", "RGBX", "LA", "CMYK"):
         if max(image.tag_v2.get(258, (8,))) > 8:
-            target = page.path.with_suffix(".png")
+            path, target = (shlex.quote(str(file)) for file in (page.path, page.path.with_suffix(".png")))
             raise SegframeError(
                 f"image file {page}",
                 expected="8 bits a channel where a TIFF has several",
                 got=f"{max(image.tag_v2[258])}",
-                remedy=f"PNG keeps them: magick '{page.path}' PNG48:'{target}' && rm '{page.path}'",
+                remedy=f"PNG keeps them: magick {path} PNG48:{target} && rm {path}",
             )
     return ""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import shlex
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
@@ -125,7 +126,7 @@ def _by_name(
             f"folder {folder}",
             expected=f"images ({', '.join(ENDINGS)})",
             got=f"{len(files)} files of type {', '.join(kinds)}" if files else "no files",
-            remedy=_below(folder) or "Convert them: magick mogrify -format png FOLDER/*",
+            remedy=_below(folder) or f"Convert them: magick mogrify -format png {shlex.quote(str(folder))}/*",
         )
     if len(pictures) < len(files):
         log.info("%s: %d files that are no images are left out", folder, len(files) - len(pictures))

@@ -76,7 +76,7 @@ def build_tfds(
         log.info("%s: every sample is resized to %d x %d; so are the scores'.", set, *size)
     new_ids = {old: new for new, olds in enumerate(class_ids) for old in olds}
     new_ids |= dict.fromkeys(ignore_ids, IGNORED)
-    reading = Reading(image, mask, ids, tuple(size) if size else None, new_ids)  # type: ignore[arg-type]
+    reading = Reading(image, mask, ids, (size[0], size[1]) if size else None, new_ids)
     folder = Path(str(source.data_dir))
     return TfdsDataset(source.info.full_name, folder, sources, tuple(class_names), reading)
 

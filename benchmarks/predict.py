@@ -18,62 +18,14 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
+from predict_torch import CLASSES, Torch, images
 
-DEPTH, CLASSES = 4, 2
-
-
-class Torch:
-    """PyTorch in a process of its own: answers (batch, calls) with seconds a call."""
-
-    def __init__(self, filters: int, size: int):
-        words = [sys.executable, __file__, "--torch", "--filters", str(filters), "--size", str(size)]
-        self.process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.facts = json.loads(self.process.stdout.readline() or "{}")
-
-    def seconds(self, batch: int, calls: int) -> float:
-        self.process.stdin.write(f"{batch} {calls}\n")
-        self.process.stdin.flush()
-        return json.loads(self.process.stdout.readline())
-
-    def close(self) -> None:
-        self.process.stdin.close()
-        self.process.wait()
-
-
-def torch_process(filters: int, size: int) -> None:
-    """The other end of Torch."""
-    try:
-        import torch
-    except ImportError:
-        return
-    from cars_pytorch import UNet
-
-    cuda = torch.cuda.is_available()
-    device = "cuda" if cuda else "cpu"
-    net = UNet(3, CLASSES, filters, "double", 1e-3).eval().to(device, memory_format=torch.channels_last)
-    facts = {"version": torch.__version__, "cuda": cuda, "threads": torch.get_num_threads()}
-    print(json.dumps(facts | {"weights": sum(weight.numel() for weight in net.parameters())}), flush=True)
-    for line in sys.stdin:
-        batch, calls = map(int, line.split())
-        raw = torch.tensor(images(batch, size).transpose(0, 3, 1, 2).copy())
-        start = time.perf_counter()
-        with torch.inference_mode():
-            for _ in range(calls):
-                image = raw.to(device, memory_format=torch.channels_last).float() / 255
-                net((image - 0.5) / 0.25).argmax(1).to(torch.uint8).cpu()
-        print(json.dumps((time.perf_counter() - start) / calls), flush=True)
-
-
-def images(batch: int, size: int) -> np.ndarray:
-    return np.random.default_rng(batch).integers(256, size=(batch, size, size, 3), dtype=np.uint8)
+DEPTH = 4
 
 
 def saved(folder: Path, filters: int, size: int):
@@ -134,7 +86,8 @@ def command_seconds(folder: Path, model, size: int, count: int) -> float:
 
     from segframe.interrupt import catching
     from segframe.plugins.predict_batches import run_batches
-    from segframe.plugins.predict_outputs import Outputs, Wanted
+    from segframe.plugins.predict_files import Files, Wanted
+    from segframe.plugins.predict_outputs import Outputs
     from segframe.plugins.predict_sources import find_items
     from segframe.plugins.predicting import Predictor, Window
 
@@ -146,11 +99,12 @@ def command_seconds(folder: Path, model, size: int, count: int) -> float:
     for out in ("first", "second"):
         start = time.perf_counter()
         items = find_items([str(folder / "images")], None).items
-        outputs = Outputs(folder / out, {}, model.class_names, Wanted("palette", False, False))
+        files = Files(folder / out, model.class_names, Wanted("palette", False, False))
+        outputs = Outputs(files, {})
         with outputs.lock(), catching() as interrupt:
             outputs.prepare(items, force=False)
             names = {item.name for item in items}
-            run_batches(predictor, predictor.batches(items), outputs, names, interrupt)
+            run_batches(predictor, predictor.batches(items), files, names, interrupt)
         seconds.append((time.perf_counter() - start) / count)
     return seconds[-1]
 
@@ -187,11 +141,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--calls", type=int, default=1, help="of a way in a round")
-    parser.add_argument("--torch", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.torch:
-        torch_process(arguments.filters, arguments.size)
-        return
     load_before = os.getloadavg()[0]
     import tensorflow as tf
     from timing import share_gpus

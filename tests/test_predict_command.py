@@ -111,7 +111,7 @@ def test_outputs_of_something_else_are_refused_unless_forced(unet_run, images, t
     before = (out / "4.png").read_bytes()
     with pytest.raises(SegframeError, match="outputs of tta none"):
         predict(unet_run(), images, out, "--tta", "flips")
-    with pytest.raises(SegframeError, match="outputs of run run0|outputs of run"):
+    with pytest.raises(SegframeError, match="outputs of run "):
         predict(unet_run(1), images, out)
     assert (out / "4.png").read_bytes() == before
     (out / "4.png").unlink()
@@ -166,6 +166,8 @@ def test_masks_give_scores_however_they_are_saved(unet_run, images, tmp_path, sa
     failed = json.loads((out / "predict.json").read_text())["failed"]
     assert len(failed) == 2 and "ids below 3 (background, cell, edge), got 255" in str(failed)
     assert predict(unet_run(), images, out, "--save", save, "--masks", masks, "--ignore", "255") == 1
+    (failed,) = json.loads((out / "predict.json").read_text())["failed"].values()
+    assert "1.png" in failed and "got none" in failed
 
 
 def test_one_hdf5_file_with_probabilities(unet_run, images, tmp_path, caplog):
@@ -184,8 +186,25 @@ def test_one_hdf5_file_with_probabilities(unet_run, images, tmp_path, caplog):
     with caplog.at_level("INFO", "segframe"):
         assert predict(unet_run(), images, out, "--probabilities") == 0
     assert out.stat().st_mtime_ns == before and "is there already" in said(caplog)
-    with pytest.raises(SegframeError, match="got one that is there"):
+    with pytest.raises(SegframeError, match="got one of something else"):
         predict(unet_run(), images, out, "--tta", "all")
+    with pytest.raises(SegframeError, match="got one with other images, such as masks/"):
+        predict(unet_run(), images / "4.png", out)
+    with pytest.raises(SegframeError, match="--overlays: expected a folder as OUT"):
+        predict(unet_run(), images, tmp_path / "new.h5", "--overlays")
+    assert out.stat().st_mtime_ns == before
+
+
+def test_an_hdf5_file_that_lacks_what_is_asked_for_now_is_completed(unet_run, images, tmp_path):
+    out, masks = tmp_path / "out.h5", tmp_path / "masks"
+    shutil.rmtree(images / "sub")
+    assert predict(unet_run(), images, masks, "--save", "grey") == 0
+    assert predict(unet_run(), images, out) == 0
+    assert predict(unet_run(), images, out, "--probabilities") == 0
+    with h5py.File(out) as file:
+        assert set(file) == {"masks", "probabilities"} and len(file["probabilities"]) == 5
+    assert predict(unet_run(), images, out, "--masks", masks) == 0
+    assert json.loads((tmp_path / "out-scores.json").read_text())["scores"]["dice"] == 1
 
 
 def test_grey_images_and_floats_become_what_the_run_had(unet_run, tmp_path, caplog):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from segframe.atomic import writable
 from segframe.errors import SegframeError
-from segframe.plugins.predict_outputs import Band, Outputs
+from segframe.plugins.predict_files import Band, Files
 from segframe.plugins.predict_sources import Item
 from segframe.plugins.predicting import Predictor, reason
 
@@ -24,7 +24,7 @@ REMEDY = "Make room and give the same command again: it goes on with what is mis
 def run_batches(
     predictor: Predictor,
     batches: Iterable[list[Item]],
-    outputs: Outputs,
+    files: Files,
     missing: Collection[str],
     interrupt: Interrupt,
 ) -> dict[str, str]:
@@ -37,9 +37,9 @@ def run_batches(
             for item, found in predictor.predict(opened):
                 if item.name not in missing:
                     continue
-                with writable(f"folder {outputs.folder}", REMEDY):
+                with writable(f"folder {files.folder}", REMEDY):
                     try:
-                        outputs.write(item, _stopping(found, interrupt))
+                        files.write(item, _stopping(found, interrupt))
                     except SegframeError as error:
                         failed[item.where] = reason(error)
     interrupt.leave()

@@ -14,7 +14,7 @@ from segframe.hooks import hookimpl
 from segframe.plugins.predict_sources import HDF5_ENDINGS
 
 if TYPE_CHECKING:
-    from segframe.plugins.predict_outputs import Outputs
+    from segframe.plugins.predict_files import Files
     from segframe.plugins.predict_sources import Found, Item
 
 log = logging.getLogger("segframe")
@@ -37,8 +37,13 @@ def run(argv: list[str]) -> int:
     if words.masks and not words.masks.is_dir():
         remedy = "Check the path."
         raise SegframeError(f"--masks {words.masks}", expected="a folder", got="none", remedy=remedy)
+    packing = words.out.suffix.lower() in HDF5_ENDINGS
+    if packing and words.overlays:
+        remedy = "Leave --overlays away, or name a folder: the file has masks and probabilities."
+        raise SegframeError("--overlays", expected="a folder as OUT", got=str(words.out), remedy=remedy)
     from segframe.load_model import stored_facts
-    from segframe.plugins.predict_outputs import Outputs, Wanted
+    from segframe.plugins.predict_files import Files, Wanted
+    from segframe.plugins.predict_outputs import Outputs
     from segframe.plugins.predict_run import sha256, weights_of
     from segframe.plugins.predict_sources import find_items
 
@@ -54,22 +59,21 @@ def run(argv: list[str]) -> int:
         "save": words.save,
     }
     found = find_items(words.images, words.splits)
-    packing = words.out.suffix.lower() in HDF5_ENDINGS
     if packing and _is_packed(words, facts, found):
         return 0
     folder = words.out.with_name(f"{words.out.name}.parts") if packing else words.out
     wanted = Wanted(words.save, words.overlays, words.probabilities)
-    outputs = Outputs(folder, facts, stored["class_names"], wanted)
+    outputs = Outputs(Files(folder, stored["class_names"], wanted), facts)
     outputs.check(found.items, words.force)
     with outputs.lock():
         outputs.prepare(found.items, words.force)
-        failed = found.failed | _predict(words, weights, stored, outputs, found.items)
+        failed = found.failed | _predict(words, weights, stored, outputs.files, found.items)
         done = [item for item in found.items if item.where not in failed]
         if packing and done:
             from segframe.plugins.predict_pack import pack
 
-            pack(words.out, outputs, done)
-        failed |= _score(words, stored, outputs, done)
+            pack(words.out, outputs.files, facts, done)
+        failed |= _score(words, stored, outputs.files, done)
         outputs.tell(failed)
     log.info("%s: %d of %d images", words.out, len(done), len(found.items) + len(found.failed))
     if packing and done and not failed:
@@ -82,30 +86,40 @@ def run(argv: list[str]) -> int:
 
 
 def _is_packed(words: argparse.Namespace, facts: dict[str, Any], found: Found) -> bool:
-    """Whether OUT.h5 is there already, whole and of the same; raises SegframeError if it is another."""
+    """Whether OUT.h5 has all that is asked for; raises SegframeError if it has something else."""
     from segframe.plugins.predict_pack import packed
 
     if not words.out.exists() or words.force:
         return False
-    made_of, whole = packed(words.out, facts, found.items)
-    if made_of and whole and not found.failed:
-        log.info("%s is there already, with these %d images", words.out, len(found.items))
-        return True
-    if made_of:  # of an earlier call in which some failed: the parts are there still
+    there = packed(words.out, facts)
+    kinds = ["masks", *["probabilities"] * words.probabilities]
+    wanted = {f"{kind}/{item.name}": item.stamp() for kind in kinds for item in found.items}
+    names = {item.name for item in found.items}
+    others = [name for name in there or () if name.partition("/")[2] not in names]
+    if there is None or others:
+        got = "one of something else" if there is None else f"one with other images, such as {others[0]}"
+        remedy = "Name another OUT, or replace it with --force."
+        raise SegframeError(f"file {words.out}", expected="a new file", got=got, remedy=remedy)
+    if found.failed or any(there.get(name) != stamp for name, stamp in wanted.items()):
         return False
-    remedy = "Name another OUT, or replace it with --force."
-    raise SegframeError(f"file {words.out}", expected="a new file", got="one that is there", remedy=remedy)
+    scores = Path(f"{_scores_beside(words.out)}.json")
+    if words.masks and not scores.exists():
+        return False
+    log.info("%s is there already, with these %d images", words.out, len(found.items))
+    if words.masks:
+        log.info("%s is there already; --force scores anew", scores)
+    return True
 
 
 def _predict(
     words: argparse.Namespace,
     weights: Path,
     stored: dict[str, Any],
-    outputs: Outputs,
+    files: Files,
     items: Sequence[Item],
 ) -> dict[str, str]:
     """Write what is not there yet; {where: what is wrong} of those that fail."""
-    missing = {item.name for item in items if not outputs.done(item)}
+    missing = {item.name for item in items if not files.done(item)}
     if len(missing) < len(items):
         log.info("%d of %d images are there already", len(items) - len(missing), len(items))
     if not missing:
@@ -126,11 +140,11 @@ def _predict(
     # Whole batches, though some of it be there: the last bits depend on how many images go together.
     batches = [batch for batch in predictor.batches(items) if any(item.name in missing for item in batch)]
     with catching() as interrupt:
-        return run_batches(predictor, shown(batches, "predicting", len(batches)), outputs, missing, interrupt)
+        return run_batches(predictor, shown(batches, "predicting", len(batches)), files, missing, interrupt)
 
 
 def _score(
-    words: argparse.Namespace, stored: dict[str, Any], outputs: Outputs, items: Sequence[Item]
+    words: argparse.Namespace, stored: dict[str, Any], files: Files, items: Sequence[Item]
 ) -> dict[str, str]:
     """Where there are masks: OUT/scores.json and OUT/scores.csv, or OUT-scores of a file."""
     from segframe.plugins.data_words import mapping_table
@@ -138,9 +152,14 @@ def _score(
     from segframe.plugins.predict_scores import score
 
     given = MaskFolder(words.masks, mapping_table(words.map), words.ignore) if words.masks else None
-    masks, spacing = masks_of(items, outputs.class_names, given)
+    masks, spacing = masks_of(items, files.class_names, given)
     if not masks:
         return {}
-    packing = outputs.folder != words.out
-    place = words.out.with_name(f"{words.out.stem}-scores") if packing else words.out / "scores"
-    return score(outputs, items, masks, stored["config"], spacing, place)
+    packing = files.folder != words.out
+    place = _scores_beside(words.out) if packing else words.out / "scores"
+    return score(files, items, masks, stored["config"], spacing, place)
+
+
+def _scores_beside(packed: Path) -> Path:
+    """Of the scores beside OUT.h5, without ending."""
+    return packed.with_name(f"{packed.stem}-scores")

@@ -16,13 +16,13 @@ from segframe.atomic import replacing, writable
 from segframe.hdf5_sink import Hdf5Sink
 
 if TYPE_CHECKING:
-    from segframe.plugins.predict_outputs import Outputs
+    from segframe.plugins.predict_files import Files
     from segframe.plugins.predict_sources import Item
 
 ROWS = 256
 
 
-def pack(path: Path, outputs: Outputs, items: Sequence[Item]) -> None:
+def pack(path: Path, files: Files, facts: Mapping[str, Any], items: Sequence[Item]) -> None:
     """Write the file, whole or not at all, of items that are done.
 
     Raises:
@@ -38,14 +38,14 @@ def pack(path: Path, outputs: Outputs, items: Sequence[Item]) -> None:
         Hdf5Sink(temporary) as sink,
         h5py.File(sink, "w") as file,
     ):
-        file.attrs["class_names"] = list(outputs.class_names)
-        file.attrs["num_classes"] = len(outputs.class_names)
-        file.attrs["predict"] = json.dumps(outputs.facts)
+        file.attrs["class_names"] = list(files.class_names)
+        file.attrs["num_classes"] = len(files.class_names)
+        file.attrs["predict"] = json.dumps(facts)
         for item in items:
-            ids = outputs.ids(item)
+            ids = files.ids(item)
             _add(file, f"masks/{item.name}", ids, item.stamp())
-            if outputs.wanted.probabilities:
-                kept = np.load(outputs.paths(item)[-1], mmap_mode="r")
+            if files.wanted.probabilities:
+                kept = np.load(files.paths(item)[-1], mmap_mode="r")
                 _add(file, f"probabilities/{item.name}", kept, item.stamp())
             sink.check()
 
@@ -60,16 +60,21 @@ def _add(file: Any, name: str, values: Any, stamp: str) -> None:
     added.attrs["source"] = stamp
 
 
-def packed(path: Path, facts: Mapping[str, Any], items: Sequence[Item]) -> tuple[bool, bool]:
-    """Whether the file was made by the same command, and whether it has all these images as they are now."""
+def packed(path: Path, facts: Mapping[str, Any]) -> dict[str, str] | None:
+    """{masks/NAME, probabilities/NAME: stamp of the image} of a file; None if another command made it."""
     import h5py
+
+    found: dict[str, str] = {}
+
+    def look(name: str, value: Any) -> None:
+        if isinstance(value, h5py.Dataset):
+            found[name] = value.attrs["source"]
 
     try:
         with h5py.File(path, "r") as file:
-            same = json.loads(file.attrs.get("predict", "null")) == facts
-            return same, all(
-                f"masks/{item.name}" in file and file[f"masks/{item.name}"].attrs["source"] == item.stamp()
-                for item in items
-            )
+            if json.loads(file.attrs.get("predict", "null")) != facts:
+                return None
+            file.visititems(look)
     except (OSError, ValueError, KeyError):
-        return False, False
+        return None
+    return found

@@ -17,7 +17,7 @@ from segframe.plugins.predict_sources import Item
 if TYPE_CHECKING:
     import numpy as np
 
-    from segframe.plugins.predict_outputs import Outputs
+    from segframe.plugins.predict_files import Files
 
 log = logging.getLogger("segframe")
 
@@ -82,7 +82,7 @@ class Scores:
 
 
 def score(
-    outputs: Outputs,
+    files: Files,
     items: Sequence[Item],
     masks: Mapping[str, MaskOf],
     config: Mapping[str, Any],
@@ -94,12 +94,12 @@ def score(
     Args:
         place: `PLACE.json` and `PLACE.csv` are written.
     """
-    scores, failed = Scores(outputs.class_names, config, spacing), {}
+    scores, failed = Scores(files.class_names, config, spacing), {}
     for item in items:
         if item.name not in masks:
             continue
         try:
-            scores.add(item.name, masks[item.name](), outputs.ids(item))
+            scores.add(item.name, masks[item.name](), files.ids(item))
         except SegframeError as error:
             failed[f"{item.where} (score)"] = f"{error.subject}: expected {error.expected}, got {error.got}"
     if len(scores):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from segframe.errors import SegframeError
-from segframe.plugins.predict_outputs import Band
+from segframe.plugins.predict_files import Band
 from segframe.plugins.predict_sources import Item, Rows
 from segframe.plugins.sliding_window import bands
 from segframe.plugins.turned_views import averaged

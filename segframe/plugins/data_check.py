@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 from collections.abc import Mapping
@@ -15,6 +14,8 @@ from segframe.plugins.data_words import shown
 from segframe.plugins.hdf5_file import open_file, understood
 from segframe.plugins.hdf5_layout import Facts, survey_layout, wrong_ids_remedy
 from segframe.plugins.hdf5_split import Split
+from segframe.plugins.near_duplicates import image_digest
+from segframe.plugins.verify import check_finite
 
 if TYPE_CHECKING:
     import numpy as np
@@ -107,8 +108,10 @@ def _read_all(file: Any, facts: Facts | None, splits: Mapping[str, Split], found
             found.faults.append(error)
             continue
         found.samples[split.name] = found.samples.get(split.name, 0) + 1
-        if image.dtype.kind == "f" and not np.isfinite(image).all():
-            found.faults.append(_not_finite(where, image))
+        try:
+            check_finite(image, f"{where}, image")
+        except SegframeError as error:
+            found.faults.append(error)
         counts = np.bincount(mask.ravel(), minlength=256)
         pixels[split.name] += counts
         wrong = np.flatnonzero((counts > 0) & ~allowed).tolist()
@@ -129,9 +132,7 @@ def _note_twice(
     """The same picture in two splits makes scores worthless; within one it counts twice."""
     if image.min() == image.max():
         return  # blank slices are alike and mean nothing
-    digest = hashlib.sha256(f"{image.shape} {image.dtype}".encode())
-    digest.update(image.tobytes())
-    split_before, before = seen.setdefault(digest.digest(), (split, sample))
+    split_before, before = seen.setdefault(image_digest(image), (split, sample))
     if (split_before, before) == (split, sample):
         return
     if split_before == split:
@@ -157,17 +158,6 @@ def _warn_of_classes(facts: Facts, pixels: Mapping[str, np.ndarray], found: Foun
         kept = [names.index(classes.names[i]) for i in foreground(classes.names)]
         if counts.any() and not counts[kept].any():
             found.warnings.append(f"{split} has no foreground at all")
-
-
-def _not_finite(where: str, image: np.ndarray) -> SegframeError:
-    import numpy as np
-
-    return SegframeError(
-        f"{where}, image",
-        expected="finite numbers",
-        got=f"{int((~np.isfinite(image)).sum())} values that are NaN or infinite",
-        remedy="Replace them (np.nan_to_num) or leave the sample out; mark such pixels as void.",
-    )
 
 
 def _wrong_ids(where: str, wrong: list[int], facts: Facts | None, path: Path, binary: bool) -> SegframeError:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from segframe.dataset import IGNORED, Dataset, foreground
-from segframe.plugins.near_duplicates import THRESHOLD, near_hashes, perceptual_hash
+from segframe.plugins.near_duplicates import THRESHOLD, image_digest, near_hashes, perceptual_hash
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,8 +35,7 @@ def fingerprint(dataset: Dataset, distance: int | None, shown: Callable[..., Ite
         found = perceptual_hash(image)
         if found is not None:  # blank images are alike and mean nothing
             hashes[key] = found
-            digest = hashlib.sha256(f"{image.shape} {image.dtype}".encode() + image.tobytes()).digest()
-            same.setdefault(digest, []).append(key)
+            same.setdefault(image_digest(image), []).append(key)
     return {
         "channels": dataset.image_shape[2],
         "dtype": dtype,

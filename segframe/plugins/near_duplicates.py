@@ -1,4 +1,4 @@
-"""Images that are nearly the same, by a perceptual hash: rescaled, brightened, cropped a little.
+"""Images that are the same, or nearly so by a perceptual hash: rescaled, brightened, cropped a little.
 
 The hash is pHash (Zauner, Implementation and benchmarking of perceptual image hash functions, 2010): the
 lowest frequencies of the discrete cosine transform of a small grey copy, each above or below their median.
@@ -7,6 +7,7 @@ Here it has 16 x 16 of them. docs/data.md has how far copies and different image
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -80,6 +81,15 @@ def near_hashes(ids: Sequence[str], hashes: Sequence[np.ndarray], threshold: int
         for row, column in zip(rows[later].tolist(), columns[later].tolist(), strict=True):
             found.append(Near(ids[start + row], ids[start + column], int(bits[row, column])))
     return sorted(found, key=lambda near: (near.bits, near.first, near.second))
+
+
+def image_digest(image: np.ndarray) -> bytes:
+    """Equal for images of the same bytes, shape and dtype only."""
+    import numpy as np
+
+    digest = hashlib.sha256(f"{image.shape} {image.dtype}".encode())
+    digest.update(np.ascontiguousarray(image).data)
+    return digest.digest()
 
 
 def perceptual_hash(image: np.ndarray) -> np.ndarray | None:

@@ -8,11 +8,15 @@ import logging
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from segframe.atomic import write_json
 from segframe.cache import cache_folder
 from segframe.dataset import Dataset
 from segframe.errors import SegframeError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 log = logging.getLogger("segframe")
 
@@ -78,17 +82,24 @@ def content_hash(dataset: Dataset, name: str) -> str:
     return whole.hexdigest()
 
 
-def _add_sample(whole: hashlib._Hash, dataset: Dataset, split: str, index: int, name: str) -> None:
+def check_finite(image: np.ndarray, where: str) -> None:
+    """Raises SegframeError: a value is NaN or infinite."""
     import numpy as np
 
-    (image, mask) = dataset.read(split, [index])[0]
     if image.dtype.kind == "f" and not np.isfinite(image).all():
         raise SegframeError(
-            f"data file {name}, {split} sample {dataset.ids(split)[index]!r}, image",
+            where,
             expected="finite numbers",
             got=f"{int((~np.isfinite(image)).sum())} values that are NaN or infinite",
             remedy="Replace them (np.nan_to_num) or leave the sample out; mark such pixels as void.",
         )
+
+
+def _add_sample(whole: hashlib._Hash, dataset: Dataset, split: str, index: int, name: str) -> None:
+    import numpy as np
+
+    (image, mask) = dataset.read(split, [index])[0]
+    check_finite(image, f"data file {name}, {split} sample {dataset.ids(split)[index]!r}, image")
     for array in (image, mask):
         _add(whole, [str(array.dtype), list(array.shape)])
         little = array.astype(array.dtype.newbyteorder("<"), copy=False)

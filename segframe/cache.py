@@ -1,11 +1,19 @@
-"""Where the user's cache folder is: what can be made again lies there."""
+"""The user's cache folder: where it is, and results that are kept there from run to run."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from segframe.atomic import write_json
 from segframe.errors import SegframeError
+
+log = logging.getLogger("segframe")
 
 
 def cache_folder() -> Path:
@@ -30,3 +38,36 @@ def cache_folder() -> Path:
             remedy="Name another one: export SEGFRAME_CACHE=/some/folder",
         )
     return folder.resolve()
+
+
+def remembered(kind: str, key: list[Any], make: Callable[[], Any]) -> Any:
+    """What make() gave for this key before, or gives now: kept in the cache folder, below `kind`.
+
+    A memory that is damaged is made anew. Where nothing can be kept, make() works each time and a warning
+    says so.
+
+    Args:
+        key: JSON values: all that the result depends on.
+        make: its result is a JSON value; tuples come back as lists.
+    """
+    memory = None
+    try:
+        folder = cache_folder() / kind
+        folder.mkdir(exist_ok=True)
+        memory = folder / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]}.json"
+        found = json.loads(memory.read_text(encoding="utf-8"))
+        if found["key"] == key:
+            return found["value"]
+    except FileNotFoundError:
+        log.debug("%s: not known yet", kind)
+    except (ValueError, KeyError, TypeError):
+        log.info("%s cannot be used: it is made anew", memory)
+    except (SegframeError, OSError) as error:
+        log.warning("What is found out now (%s) is not kept for later runs: %s", kind, error)
+    value = make()
+    try:
+        if memory is not None:
+            write_json(memory, {"key": key, "value": value})
+    except OSError as error:
+        log.warning("What was found out (%s) is not kept for later runs: %s", kind, error)
+    return value

@@ -3,7 +3,7 @@
 import platformdirs
 import pytest
 
-from segframe.cache import cache_folder
+from segframe.cache import cache_folder, remembered
 from segframe.errors import SegframeError
 
 
@@ -22,3 +22,23 @@ def test_a_folder_that_cannot_be_made_is_an_error_with_the_way_out(tmp_path, mon
     monkeypatch.setenv("SEGFRAME_CACHE", str(tmp_path / "file"))
     with pytest.raises(SegframeError, match="(?s)cache folder .*export SEGFRAME_CACHE="):
         cache_folder()
+
+
+def test_a_result_is_made_once_for_each_key_and_anew_where_its_memory_is_damaged(own_cache):
+    made = []
+
+    def make():
+        made.append(len(made))
+        return {"number": made[-1]}
+
+    assert [remembered("kind", [key], make) for key in ("a", "a", "b")] == [{"number": n} for n in (0, 0, 1)]
+    for memory in (own_cache / "kind").iterdir():
+        memory.write_text(memory.read_text()[:-5])
+    assert remembered("kind", ["a"], make) == remembered("kind", ["a"], make) == {"number": 2}
+
+
+def test_a_folder_that_cannot_keep_a_result_is_said(own_cache, caplog):
+    own_cache.mkdir(exist_ok=True)
+    (own_cache / "kind").touch()
+    assert [remembered("kind", [], lambda: 1), remembered("kind", [], lambda: 2)] == [1, 2]
+    assert caplog.text.count("(kind) is not kept for later runs") == 2

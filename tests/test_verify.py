@@ -73,10 +73,11 @@ def test_a_spoiled_memory_is_not_believed(hdf5_file, cache, spoiled):
     assert hash_of(path) == first
 
 
-def test_a_cache_folder_that_cannot_be_made_only_costs_time(hdf5_file, tmp_path, monkeypatch):
+def test_a_cache_folder_that_cannot_be_made_only_costs_time(hdf5_file, tmp_path, monkeypatch, caplog):
     (tmp_path / "file").touch()
     monkeypatch.setenv("SEGFRAME_CACHE", str(tmp_path / "file" / "below"))
     assert len(hash_of(hdf5_file())) == 64
+    assert "is not kept for later runs" in caplog.text
 
 
 def test_slow_checks_say_what_is_going_on(hdf5_file, monkeypatch, caplog):

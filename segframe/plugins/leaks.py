@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 from collections.abc import Callable, Generator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from segframe.atomic import write_json
-from segframe.cache import cache_folder
+from segframe.cache import remembered
 from segframe.dataset import Dataset
-from segframe.errors import SegframeError
 from segframe.hooks import hookimpl
 from segframe.split import Part
 
@@ -79,14 +75,6 @@ def _pairs(dataset: Dataset, parts: Mapping[str, Part], leave: Callable[[], None
         for name, index in zip(part.ids, part.indices, strict=True)
     }
     key = [dataset.content_hash, sorted(where), THRESHOLD, ALGORITHM]
-    memory = None
-    try:
-        folder = cache_folder() / "near_duplicates"
-        folder.mkdir(exist_ok=True)
-        memory = folder / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]}.json"
-        return [Near(*pair) for pair in json.loads(memory.read_text(encoding="utf-8"))]
-    except (SegframeError, OSError, ValueError, TypeError) as error:
-        log.debug("the images have not been compared before: %s", error)
 
     def images():
         for name in sorted(where):
@@ -94,12 +82,9 @@ def _pairs(dataset: Dataset, parts: Mapping[str, Part], leave: Callable[[], None
             split, index = where[name]
             yield name, dataset.read(split, [index])[0].image
 
-    if len(where) > 500:
-        log.info("comparing %d images with each other, once", len(where))
-    found = near_duplicates(images())
-    try:
-        if memory is not None:
-            write_json(memory, found)
-    except OSError as error:
-        log.debug("that the images were compared cannot be remembered: %s", error)
-    return found
+    def compared():
+        if len(where) > 500:
+            log.info("comparing %d images with each other, once", len(where))
+        return near_duplicates(images())
+
+    return [Near(*pair) for pair in remembered("near_duplicates", key, compared)]

@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from segframe.atomic import write_json
-from segframe.cache import cache_folder
+from segframe.cache import remembered
 from segframe.dataset import Dataset
 from segframe.errors import SegframeError
 
@@ -35,23 +34,7 @@ def cached_content_hash(dataset: Dataset, path: Path) -> str:
     file = path.resolve()
     known = file.stat()
     key = [str(file), known.st_size, known.st_mtime_ns, known.st_ino, ALGORITHM]
-    memory = None
-    try:
-        folder = cache_folder() / "verified"
-        folder.mkdir(exist_ok=True)
-        memory = folder / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]}.json"
-        remembered = json.loads(memory.read_text(encoding="utf-8"))
-        if remembered["key"] == key:
-            return str(remembered["content_hash"])
-    except (SegframeError, OSError, ValueError, KeyError, TypeError) as error:
-        log.debug("%s has not been checked before: %s", path, error)
-    found = content_hash(dataset, str(path))
-    try:
-        if memory is not None:
-            write_json(memory, {"key": key, "content_hash": found})
-    except OSError as error:
-        log.debug("that %s was checked cannot be remembered: %s", path, error)
-    return found
+    return str(remembered("verified", key, lambda: content_hash(dataset, str(path))))
 
 
 def content_hash(dataset: Dataset, name: str) -> str:

@@ -107,6 +107,7 @@ def put_together(
         num_classes=dataset.num_classes,
         augmented=bool(augmentations),
         xla=xla,
+        full_size=pipeline.full_size,
         average=WeightAverage(model, train["weight_average"]) if train["weight_average"] else None,
     )
     requested = RequestedMetrics(

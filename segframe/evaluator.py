@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from segframe.batch import target_of
 from segframe.metrics import confusion, image_scores, split_scores
-from segframe.pipeline import Pipeline, target_of
+from segframe.pipeline import Pipeline
 from segframe.requested_metrics import RequestedMetrics, split_means
 from segframe.step import Steps
 

@@ -132,7 +132,7 @@ def _check_plugin(file: Path, facts: dict[str, Any], plugins: Plugins) -> None:
     had = [
         f"{key.removeprefix('plugin ')} ({text})"
         for key, text in facts["versions"].items()
-        if "plugin " in key
+        if key.startswith("plugin ")
     ]
     broken = "".join(f" {one.name} cannot be imported: {one.error}." for one in plugins.broken)
     raise SegframeError(

@@ -17,13 +17,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from segframe.dataset import IGNORED, Dataset
+from segframe.batch import MASK_PADDING, pad_edges, padded_size
+from segframe.dataset import Dataset
 from segframe.errors import SegframeError
 from segframe.normalisation import Normalisation, measure
 from segframe.split import Part
-
-MASK_PADDING = {"mask": IGNORED}
-
 
 as_it_is = tf.autograph.experimental.do_not_convert
 """AutoGraph reads the source again when it traces: an edit during a run would mix functions."""
@@ -54,6 +52,8 @@ class Pipeline:
         self.batch_size, self.seed, self.size_multiple = batch_size, seed, size_multiple
         self.augmentations = tuple(augmentations)
         self.maps = dict(maps or {})
+        self.full_size = padded_size(dataset.image_shape[:2], size_multiple)
+        """(height, width) of a batch that has the data's largest image."""
         self._whole: dict[str, tf.data.Dataset] = {}
         self.normalisation: Normalisation = measure(dataset, self.parts["train"])
         if self.augmentations and not 0 <= self.normalisation.low <= self.normalisation.high <= 1:
@@ -166,37 +166,3 @@ class Pipeline:
             },
         )
         return batches.map(as_it_is(lambda batch: pad_edges(batch, self.size_multiple, padding)))
-
-
-def target_of(batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    """What a loss is given of a batch: its mask and its maps."""
-    return {name: entry for name, entry in batch.items() if name not in ("image", "size", "index")}
-
-
-def pad_edges(
-    batch: dict[str, tf.Tensor], multiple: int, padding: Mapping[str, Any] = MASK_PADDING
-) -> dict[str, tf.Tensor]:
-    """Continue images by their edge pixels, the others by their padding, to the batch's size, rounded up."""
-    size = batch["size"]
-    there = tf.shape(batch["mask"])[1:]
-    height, width = (-(-there[axis] // multiple) * multiple for axis in (0, 1))
-
-    def padded() -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        rows = tf.minimum(tf.range(height), size[:, :1] - 1)
-        columns = tf.minimum(tf.range(width), size[:, 1:] - 1)
-        image = tf.gather(
-            tf.gather(batch["image"], rows, batch_dims=1, axis=1), columns, batch_dims=1, axis=2
-        )
-        more = [[0, 0], [0, height - there[0]], [0, width - there[1]], [0, 0]]
-        return image, {
-            name: tf.pad(entry, more[: entry.shape.rank], constant_values=padding[name])
-            for name, entry in target.items()
-        }
-
-    target = target_of(batch)
-    whole = tf.reduce_all(size == tf.stack([height, width]))
-    image, target = tf.cond(whole, lambda: (batch["image"], target), padded)
-    image.set_shape((None, None, None, batch["image"].shape[-1]))
-    for name, entry in target.items():
-        entry.set_shape((None, None, None, *batch[name].shape[3:]))
-    return batch | {"image": image, **target}

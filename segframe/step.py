@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from typing import Any
 
 import keras
@@ -21,8 +20,12 @@ class Steps:
 
     Args:
         augmented: training images arrive scaled already (see segframe.pipeline).
-        xla: compile with XLA; every new image size compiles again.
+        xla: compile with XLA, once for every image size.
         average: takes in the weights after each update.
+        full_size: (height, width) of a padded batch that has the data's largest image. Batches of this size
+            have a graph of their own, for their number of images; all others of that number share one for
+            any size. So the graph of a batch, and with it the last bits, depends on nothing but its own
+            shape, and a resumed run takes the same.
     """
 
     def __init__(
@@ -36,10 +39,11 @@ class Steps:
         augmented: bool,
         xla: bool,
         average: WeightAverage | None = None,
+        full_size: tuple[int, int] | None = None,
     ):
         self.model, self.loss, self.optimizer = model, loss, optimizer
         self.normalisation, self.num_classes, self.augmented = normalisation, num_classes, augmented
-        self.average = average
+        self.average, self.full_size = average, full_size
         self.output_weights, self.predictor = output_weights(model), predictor(model)
         self.xla = xla
         self.train = self._compiled(self._train, xla)
@@ -50,15 +54,20 @@ class Steps:
             with custom_ops(allowed=not xla):
                 return step(image, target)
 
-        # A function for each number of images: were the smaller batch at the end of the data traced by the
-        # same one, the graphs, and with them the last bits, would depend on which of the two came first, and
-        # in a resumed run that is another one.
-        # Without AutoGraph, which reads the source again when it traces: an edit during a run would mix
-        # functions.
-        functions: dict[int, Any] = defaultdict(
-            lambda: tf.function(traced, jit_compile=xla, reduce_retracing=True, autograph=False)
-        )
-        return lambda image, target: functions[image.shape[0]](image, target)
+        functions: dict[tuple[int, bool], Any] = {}
+
+        def chosen(image: tf.Tensor, target: dict[str, tf.Tensor]):
+            key = image.shape[0], tuple(image.shape[1:3]) == self.full_size
+            if key not in functions:
+                # Without AutoGraph, which reads the source again when it traces: an edit during a run would
+                # mix functions. The graph itself is called: TensorFlow counts the tracings of one Python
+                # function, however few each graph needs, and warns.
+                functions[key] = tf.function(traced, jit_compile=xla, autograph=False).get_concrete_function(
+                    *_signature(image, target, sizes_known=key[1])
+                )
+            return functions[key](image, target)
+
+        return chosen
 
     def _train(self, image: tf.Tensor, target: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         """Update the weights once; returns the batch's mean loss, and (batch,) each image's.
@@ -99,6 +108,16 @@ class Steps:
 
     def _all_classes(self, logits: tf.Tensor) -> tf.Tensor:
         return two_classes(tf.cast(logits, tf.float32), self.num_classes)
+
+
+def _signature(image: tf.Tensor, target: dict[str, tf.Tensor], *, sizes_known: bool) -> list[Any]:
+    def spec(entry: tf.Tensor) -> tf.TensorSpec:
+        images, height, width, *rest = entry.shape
+        return tf.TensorSpec(
+            (images, *((height, width) if sizes_known else (None, None)), *rest), entry.dtype
+        )
+
+    return [spec(image), {name: spec(entry) for name, entry in target.items()}]
 
 
 def normalise(image: tf.Tensor, by: Normalisation, *, scaled: bool = False) -> tf.Tensor:

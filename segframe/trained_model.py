@@ -10,11 +10,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from segframe.batch import pad_edges
 from segframe.custom_ops import custom_ops
 from segframe.errors import SegframeError
 from segframe.normalisation import Normalisation
 from segframe.outputs import first, predictor
-from segframe.pipeline import pad_edges
 from segframe.step import normalise, two_classes
 
 log = logging.getLogger("segframe")

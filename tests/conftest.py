@@ -134,6 +134,22 @@ def squares(tmp_path):
 
 
 @pytest.fixture
+def small_cars(tmp_path):
+    """cars.h5 of colour images with a bright square; no val split, as in the sets of experiments and studies."""
+    path, random = tmp_path / "cars.h5", np.random.default_rng(0)
+    with h5py.File(path, "w") as file:
+        file.attrs["class_names"] = ["background", "square"]
+        for split, samples in {"train": 4, "test": 2}.items():
+            masks = np.zeros((samples, 24, 40), np.uint8)
+            masks[:, 5:17, 9:30] = 1
+            noise = random.integers(80, size=(*masks.shape, 3))
+            file[f"{split}/images"] = (noise + 120 * masks[..., None]).astype(np.uint8)
+            file[f"{split}/masks"] = masks
+            file[f"{split}/ids"] = [f"{split}-{number}" for number in range(samples)]
+    return path
+
+
+@pytest.fixture
 def config(squares, tmp_path):
     """Makes a small run's config from overrides; without a tracker unless asked for."""
     from hydra import compose, initialize_config_module

@@ -1,19 +1,13 @@
 """benchmarks/checkerboard.py: patterns whose share is known, its frequencies, networks with and without."""
 
-import sys
-from pathlib import Path
-
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from checkerboard import measure, nyquist_share, period2_share
 
 from segframe.catalog import build
 from segframe.manager import plugin_manager
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-
-from checkerboard import measure, nyquist_share, period2_share  # noqa: E402
 
 ROWS, COLUMNS = np.mgrid[:46, :64]
 

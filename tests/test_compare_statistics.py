@@ -188,6 +188,23 @@ def test_two_models_that_are_alike_are_found_different_in_5_of_100_test_sets(mon
     assert covered == pytest.approx(0.95, abs=margin(0.95, studies) + (0.02 if images < 100 else 0))
 
 
+@pytest.mark.parametrize(
+    ("draw", "told"),
+    [
+        (lambda random: random.exponential(1, 30) - 1, 0.93),
+        (lambda random: random.standard_t(3, 30), 0.90),
+        (lambda random: random.lognormal(0, 1, 30) - math.exp(0.5), 0.86),
+    ],
+    ids=["exponential", "t", "log-normal"],
+)
+def test_of_30_images_with_long_tails_the_interval_covers_what_the_docs_say(monkeypatch, draw, told):
+    monkeypatch.setattr(compare_statistics, "RESAMPLES", 499)
+    random, studies = np.random.default_rng(30), 400
+    found = [bootstrap(list(draw(random))) for _ in range(studies)]
+    covered = np.mean([one.low <= 0 <= one.high for one in found])
+    assert covered == pytest.approx(told, abs=margin(told, studies))
+
+
 def test_the_per_image_test_is_scipys_with_pratts_zeros():
     differences = np.random.default_rng(7).normal(0.01, 0.05, 50).round(2)
     assert (differences == 0).any()

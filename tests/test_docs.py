@@ -13,6 +13,7 @@ COVERED = {
     "__init__": "docs",
     "__main__": "main",
     "assemble": "experiment",
+    "batch": "pipeline",
     "builder_facts": "experiment",
     "check_values": "probe",
     "dataset": "dataset_contract",

@@ -10,6 +10,8 @@ import textwrap
 import time
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
 
 from segframe import SegframeError, checkpoint, hookimpl
@@ -78,6 +80,31 @@ CHILD = textwrap.dedent(
     run_experiment(plugins, json.load(open(sys.argv[1])))
     """
 ).format(tests=str(Path(__file__).parent))
+
+
+@pytest.mark.bundled
+def test_images_of_many_sizes_continue_exactly_too(plugins, config, tmp_path):
+    """A network whose last bits differ between a graph for one size and a graph for any."""
+    random_numbers = np.random.default_rng(0)
+    with h5py.File(tmp_path / "sizes.h5", "w") as file:
+        file.attrs["class_names"] = ["background", "bright"]
+        for number in range(7):
+            mask = (random_numbers.random(random_numbers.integers(16, 60, 2)) < 0.4).astype(np.uint8)
+            image = random_numbers.integers(80, size=(*mask.shape, 1)) + 120 * mask[..., None]
+            file[f"train/images/{number}"], file[f"train/masks/{number}"] = image.astype(np.uint8), mask
+        file["train/ids"] = [str(number) for number in range(7)]
+    made = config("train.epochs=2", "train.batch_size=2", "split.val=none") | {
+        "dataset": {"name": "hdf5", "path": str(tmp_path / "sizes.h5")},
+        "model": {"name": "unet", "filters": 4, "depth": 2},
+    }
+    whole = run_experiment(plugins, made | {"runs_dir": str(tmp_path / "whole")})
+    stopper = StopAt(2, signal.SIGTERM)
+    plugins.register(stopper)
+    with pytest.raises(Interrupted):
+        run_experiment(plugins, made)
+    plugins.unregister(stopper)
+    again = run_experiment(plugins, made)
+    assert fingerprint(again.out_dir) == fingerprint(whole.out_dir)
 
 
 @pytest.mark.parametrize("wanted", [2, pytest.param(12, marks=pytest.mark.slow)])

@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import h5py
-import numpy as np
 import pytest
 import yaml
 from hydra import compose, initialize_config_module
@@ -22,22 +20,6 @@ SMALLER = {"model.filters": "2", "model.depth": "2", "train.epochs": "1", "train
            "train.steps_per_epoch": "null"}  # fmt: skip
 
 
-@pytest.fixture
-def images(tmp_path):
-    """Colour images with a bright square; no val split, as in the sets that the experiments are about."""
-    path, random = tmp_path / "images.h5", np.random.default_rng(0)
-    with h5py.File(path, "w") as file:
-        file.attrs["class_names"] = ["background", "square"]
-        for split, samples in {"train": 4, "test": 2}.items():
-            masks = np.zeros((samples, 24, 40), np.uint8)
-            masks[:, 5:17, 9:30] = 1
-            noise = random.integers(80, size=(*masks.shape, 3))
-            file[f"{split}/images"] = (noise + 120 * masks[..., None]).astype(np.uint8)
-            file[f"{split}/masks"] = masks
-            file[f"{split}/ids"] = [f"{split}-{number}" for number in range(samples)]
-    return path
-
-
 ALIKE = ("cars_sgd", "upsampling")
 """Files that differ from another one in a word or two."""
 
@@ -47,11 +29,11 @@ ALIKE = ("cars_sgd", "upsampling")
     [pytest.param(file, marks=[pytest.mark.slow] if file.stem in ALIKE else []) for file in FILES],
     ids=lambda file: file.stem,
 )
-def test_the_experiment_runs(file, images, tmp_path):
+def test_the_experiment_runs(file, small_cars, tmp_path):
     chosen = yaml.safe_load(file.read_text()).get("defaults", [])
     needs_file = {"override /dataset": "hdf5"} in chosen
     words = [f"experiment={file.stem}", "tracker=none", f"runs_dir='{tmp_path}/runs'"]
-    words += [f"dataset.path='{images}'"] if needs_file else []
+    words += [f"dataset.path='{small_cars}'"] if needs_file else []
     register()
     with initialize_config_module("segframe.conf", version_base="1.3"):
         whole = compose("config", words)

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from segframe.batch import pad_edges
 from segframe.export import save_model, save_weights
 from segframe.normalisation import Normalisation
-from segframe.pipeline import pad_edges
 from segframe.step import Steps
 
 BY = Normalisation(1 / 255, (0.4, 0.1), (0.2, 0.5))

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from segframe.batch import pad_edges
 from segframe.catalog import build, catalog
 from segframe.manager import plugin_manager
-from segframe.pipeline import pad_edges
 
 PLUGINS = plugin_manager()
 BUILDERS = catalog(PLUGINS, "model")

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from segframe.batch import pad_edges, target_of
 from segframe.dataset import IGNORED, Sample
-from segframe.pipeline import Pipeline, pad_edges, target_of
+from segframe.pipeline import Pipeline
 from segframe.split import Part
 
 

@@ -205,6 +205,29 @@ def test_an_hdf5_file_that_lacks_what_is_asked_for_now_is_completed(unet_run, im
         assert set(file) == {"masks", "probabilities"} and len(file["probabilities"]) == 5
     assert predict(unet_run(), images, out, "--masks", masks) == 0
     assert json.loads((tmp_path / "out-scores.json").read_text())["scores"]["dice"] == 1
+    (masks / "1.png").rename(tmp_path / "1.png")
+    assert predict(unet_run(), images, out, "--masks", masks, "--force") == 1
+    assert predict(unet_run(), images, out, "--masks", masks) == 1  # what failed is tried again
+    (tmp_path / "1.png").rename(masks / "1.png")
+    assert predict(unet_run(), images, out, "--masks", masks) == 0
+    assert json.loads((tmp_path / "out-scores.json").read_text())["images"] == 5
+
+
+def test_files_of_several_spacings_have_no_common_scores(unet_run, squares, tmp_path):
+    """Their distances would be added up in millimetres of different lengths."""
+    paths = []
+    for number, spacing in enumerate([(1.0, 1.0), (0.5, 2.0)]):
+        paths.append(tmp_path / f"{number}.h5")
+        shutil.copy(squares, paths[-1])
+        with h5py.File(paths[-1], "r+") as file:
+            file.attrs["class_names"], file.attrs["spacing"] = NAMES, spacing
+            file.attrs.pop("num_classes", None)
+    out = tmp_path / "out"
+    assert predict(unet_run(1), *paths, out, "--split", "test") == 1
+    failed = json.loads((out / "predict.json").read_text())["failed"]
+    assert "expected files with one spacing" in failed["scores"] and len(list(out.rglob("*.png"))) > 1
+    assert predict(unet_run(1), paths[0], tmp_path / "one", "--split", "test") == 0
+    assert (tmp_path / "one/scores.json").exists()
 
 
 def test_grey_images_and_floats_become_what_the_run_had(unet_run, tmp_path, caplog):

@@ -27,7 +27,7 @@ def cross_entropy(target, logits):
     return tf.reduce_mean(per_pixel, axis=(1, 2))
 
 
-def steps(outputs=2, *, xla=False, augmented=False, penalty=0.0, learning_rate=0.05):
+def steps(outputs=2, *, xla=False, augmented=False, penalty=0.0, learning_rate=0.05, **more):
     keras.utils.set_random_seed(3)
     image = keras.Input((None, None, 2))
     regularizer = keras.regularizers.L2(penalty) if penalty else None
@@ -35,7 +35,7 @@ def steps(outputs=2, *, xla=False, augmented=False, penalty=0.0, learning_rate=0
     model = keras.Model(image, keras.layers.Conv2D(outputs, 1, dtype="float32")(x))
     optimizer = keras.optimizers.SGD(learning_rate)
     optimizer.build(model.trainable_variables)
-    return Steps(model, cross_entropy, optimizer, BY, num_classes=2, augmented=augmented, xla=xla)
+    return Steps(model, cross_entropy, optimizer, BY, num_classes=2, augmented=augmented, xla=xla, **more)
 
 
 def test_normalise_scales_then_centres_each_channel():
@@ -118,3 +118,22 @@ def test_source_edited_during_a_run_changes_nothing(batch, tmp_path, monkeypatch
     made = steps()
     made.loss = edited_loss.loss
     np.testing.assert_array_equal(made.evaluate(*batch)[0], [1, 1, 1])
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2, 3, 4), (4, 3, 2, 1, 0)])
+def test_the_graph_of_a_batch_depends_on_its_own_shape_alone(order):
+    """On how many images, and whether they are of the largest size; not on what came before."""
+    made, traced = steps(full_size=(8, 12)), []
+
+    def loss(target, logits):
+        traced.append(tuple(target["mask"].shape))
+        return cross_entropy(target, logits)
+
+    made.loss = loss
+    sizes = [(2, 8, 12), (2, 4, 12), (2, 8, 4), (1, 8, 12), (1, 3, 3)]
+    for number in order:
+        mask = tf.zeros(sizes[number], tf.int32)
+        per_image, ids = made.evaluate(tf.zeros((*sizes[number], 2), tf.uint8), {"mask": mask})
+        assert per_image.shape == sizes[number][:1] and ids.shape == sizes[number]
+    assert len(traced) == 4
+    assert set(traced) == {(2, 8, 12), (2, None, None), (1, 8, 12), (1, None, None)}

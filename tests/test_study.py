@@ -7,22 +7,18 @@ import sys
 import time
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
 from hydra import compose, initialize_config_module
+from study_grids import ALL, BASELINES, GRIDS, Job, queue
+from study_queue import Queue
 
 from segframe.compose import register
 from segframe.experiment import check_config
 from segframe.manager import plugin_manager
 from segframe.train_command import plain
 
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-sys.path.insert(0, str(BENCHMARKS))
-
-from study_grids import ALL, BASELINES, GRIDS, Job, queue  # noqa: E402
-from study_queue import Queue  # noqa: E402
-
+STUDY = Path(__file__).parents[1] / "benchmarks" / "study.py"
 JOBS = [Job("losses", "cars", str(number), 0, ()) for number in range(4)]
 
 
@@ -102,19 +98,9 @@ def test_what_is_stopped_is_left_and_not_failed(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.bundled
-def test_a_study_measures_reports_and_does_nothing_twice(tmp_path):
-    random = np.random.default_rng(0)
-    with h5py.File(tmp_path / "cars.h5", "w") as file:
-        file.attrs["class_names"] = ["background", "square"]
-        for split, samples in {"train": 4, "test": 2}.items():
-            masks = np.zeros((samples, 24, 40), np.uint8)
-            masks[:, 5:17, 9:30] = 1
-            noise = random.integers(80, size=(*masks.shape, 3))
-            file[f"{split}/images"] = (noise + 120 * masks[..., None]).astype(np.uint8)
-            file[f"{split}/masks"] = masks
-            file[f"{split}/ids"] = [f"{split}-{number}" for number in range(samples)]
+def test_a_study_measures_reports_and_does_nothing_twice(small_cars, tmp_path):
     command = [
-        sys.executable, str(BENCHMARKS / "study.py"), "upsampling", "--data", str(tmp_path), "--out",
+        sys.executable, str(STUDY), "upsampling", "--data", str(small_cars.parent), "--out",
         str(tmp_path / "out.json"), "--only", "cars-bilinear", "--seeds", "1", "--overrides",
         "model.filters=2", "model.depth=2", "train.epochs=2", "train.steps_per_epoch=2",
         "optimizer.schedule.warmup_steps=0",

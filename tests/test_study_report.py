@@ -1,16 +1,11 @@
 """The intervals and differences of benchmarks/study_report.py against SciPy's tests and numbers by hand."""
 
 import math
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import stats
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-
-from study_report import interval, paired, report  # noqa: E402
+from study_report import interval, paired, report
 
 
 def run(recipe, seed, iou, hd95=None, grid="losses", **more):

@@ -68,7 +68,7 @@ class Loop:
 
     def _steps(self) -> None:
         """The steps of an epoch, or those that are left of it."""
-        from segframe.pipeline import target_of
+        from segframe.batch import target_of
 
         state, train_step = self.state, self.run.metrics.steps.train
         pending = None

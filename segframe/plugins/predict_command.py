@@ -61,7 +61,7 @@ def run(argv: list[str]) -> int:
     found = find_items(words.images, words.splits)
     if packing and _is_packed(words, facts, found):
         return 0
-    folder = words.out.with_name(f"{words.out.name}.parts") if packing else words.out
+    folder = _parts(words.out) if packing else words.out
     wanted = Wanted(words.save, words.overlays, words.probabilities)
     outputs = Outputs(Files(folder, stored["class_names"], wanted), facts)
     outputs.check(found.items, words.force)
@@ -100,6 +100,8 @@ def _is_packed(words: argparse.Namespace, facts: dict[str, Any], found: Found) -
         got = "one of something else" if there is None else f"one with other images, such as {others[0]}"
         remedy = "Name another OUT, or replace it with --force."
         raise SegframeError(f"file {words.out}", expected="a new file", got=got, remedy=remedy)
+    if _parts(words.out).exists():  # images or scores failed before: what is mended goes on there
+        return False
     if found.failed or any(there.get(name) != stamp for name, stamp in wanted.items()):
         return False
     scores = Path(f"{_scores_beside(words.out)}.json")
@@ -152,12 +154,20 @@ def _score(
     from segframe.plugins.predict_scores import score
 
     given = MaskFolder(words.masks, mapping_table(words.map), words.ignore) if words.masks else None
-    masks, spacing = masks_of(items, files.class_names, given)
+    try:
+        masks, spacing = masks_of(items, files.class_names, given)
+    except SegframeError as error:
+        return {error.subject: f"expected {error.expected}, got {error.got}. {error.remedy}"}
     if not masks:
         return {}
     packing = files.folder != words.out
     place = _scores_beside(words.out) if packing else words.out / "scores"
     return score(files, items, masks, stored["config"], spacing, place)
+
+
+def _parts(packed: Path) -> Path:
+    """The folder of what OUT.h5 is made of; gone once nothing has failed."""
+    return packed.with_name(f"{packed.name}.parts")
 
 
 def _scores_beside(packed: Path) -> Path:

@@ -72,20 +72,31 @@ class MaskFolder(NamedTuple):
 def masks_of(
     items: Sequence[Item], class_names: Sequence[str], given: MaskFolder | None
 ) -> tuple[dict[str, MaskOf], tuple[float, float] | None]:
-    """{item's name: reads its mask}, of those that have one; and the spacing of their file."""
+    """{item's name: reads its mask}, of those that have one; and the spacing of their files.
+
+    Raises:
+        SegframeError: files have different spacings, so that one mean of distances would mix units.
+    """
     if given:
         return {item.name: partial(given.read, item, class_names) for item in items}, None
     found: dict[str, MaskOf] = {}
-    spacing = None
+    spacings: dict[tuple[float, float] | None, Path] = {}
     for path in dict.fromkeys(item.source for item in items if item.sample):
         dataset = _data_set(path, class_names)
         if dataset is None:
             continue
-        spacing = dataset.spacing
+        spacings[dataset.spacing] = path
         for item in items:
             if item.source == path and item.sample and item.sample[0] in dataset.splits:
                 found[item.name] = partial(_mask, dataset, *item.sample)
-    return found, spacing
+    if len(spacings) > 1:
+        raise SegframeError(
+            "scores",
+            expected="files with one spacing",
+            got=", ".join(f"{spacing} in {path}" for spacing, path in spacings.items()),
+            remedy="The masks are written. For scores give each file to a call of its own, with an OUT each.",
+        )
+    return found, next(iter(spacings), None)
 
 
 def _mask(dataset: Hdf5Dataset, split: str, index: int) -> np.ndarray:

@@ -1,22 +1,16 @@
 """The U-Net beside the one in PyTorch of benchmarks/cars_pytorch.py: same weights, same logits."""
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from segframe_unet.unet import build_unet
 
-BENCHMARK = Path(__file__).parents[3] / "benchmarks" / "cars_pytorch.py"
-
 
 @pytest.fixture(scope="module")
 def cars_pytorch(torch):
-    spec = importlib.util.spec_from_file_location("cars_pytorch", BENCHMARK)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    import cars_pytorch
+
+    return cars_pytorch
 
 
 def give_conv(torch, theirs, ours):

@@ -1,68 +1,127 @@
-"""Hydra's launcher interface: compose and check every job, then run them one after the other."""
+"""Hydra's launcher interface: compose and check every job, then run them, each in a fresh process."""
 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hydra.core.utils import JobReturn, JobStatus, filter_overrides, setup_globals
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
+from hydra_plugins.segframe_launcher.places import Place
 from segframe.errors import SegframeError
 
 log = logging.getLogger("segframe")
+
+
+class Composed(NamedTuple):
+    """A job that may run."""
+
+    number: int
+    overrides: list[str]
+    hydra: DictConfig
+    """The config with Hydra's own part."""
+    config: dict[str, Any]
 
 
 class ProcessLauncher(Launcher):
     """One fresh process a job: TensorFlow's memory and state end with it, and so does a crash.
 
     A job that fails is recorded and the others go on; its value for the sweeper is nan. The exit code of the
-    command says that one failed (segframe.train_command).
+    command says that one failed (segframe.train_command). Other launchers differ in their place only.
+
+    Args:
+        n_jobs: how many at once (segframe_launcher.local_place).
     """
+
+    def __init__(self, n_jobs: int | None = 1):
+        self.n_jobs = n_jobs
+        self._place: Place | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.config, self.hydra_context = config, hydra_context
 
+    def make_place(self) -> Place:
+        from hydra_plugins.segframe_launcher.local_place import LocalPlace
+
+        return LocalPlace(self.n_jobs)
+
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         from hydra_plugins.segframe_launcher import sweep
-        from segframe.check_values import check_with_data
-        from segframe.experiment import check_config
+        from hydra_plugins.segframe_launcher.places import stopping
         from segframe.manager import plugin_manager
-        from segframe.train_command import plain
 
         setup_globals()
-        plugins = plugin_manager()
-        composed: list[tuple[list[str], DictConfig, dict[str, Any]]] = []
+        plugins, folder = plugin_manager(), Path(self.config.hydra.sweep.dir)
+        try:
+            first = self._place is None
+            place = self._place = self._place or self.make_place()
+            place.check()
+            jobs = self._compose(plugins, job_overrides, initial_job_idx)
+        except SegframeError:
+            sweep.forget(folder)
+            raise
+        if first and place.line():
+            log.info("%s", place.line())
+        running = sweep.begin(plugins, folder, jobs[0].config)
+        orders = [
+            running.order(
+                job.number,
+                place.adapt(job.config),
+                f"Job {job.number} ({position + 1} of {len(jobs)}): {' '.join(job.overrides)}",
+            )
+            for position, job in enumerate(jobs)
+        ]
+        objectives = {}
+        with stopping(place) as stop:
+            try:
+                for end in place.run(orders):
+                    job = jobs[end.position]
+                    running.interrupted = stop.signal_number
+                    objectives[job.number] = running.take_in(job.number, job.overrides, end)
+                    if place.at_once != 1 and not end.code:
+                        _say_end(job.number, objectives[job.number], len(objectives), len(jobs))
+            finally:
+                running.interrupted = stop.signal_number
+            stop.leave()
+        return [_returned(job, objectives[job.number]) for job in jobs]
+
+    def _compose(
+        self, plugins: Any, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+    ) -> list[Composed]:
+        """All jobs, checked before the first one starts."""
+        from segframe.check_values import check_with_data
+        from segframe.experiment import check_config
+        from segframe.train_command import plain
+
+        composed: list[Composed] = []
         opened: dict[str, Any] = {}
-        for number, overrides in enumerate(job_overrides):
+        for number, overrides in enumerate(job_overrides, initial_job_idx):
             config = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
             with open_dict(config):
-                config.hydra.job.id = config.hydra.job.num = initial_job_idx + number
-            try:  # all of them, before the first one starts
+                config.hydra.job.id = config.hydra.job.num = number
+            try:
                 job = plain(config)
                 check_config(plugins, job)
                 check_with_data(plugins, job, opened)
             except SegframeError:
-                log.warning(
-                    "No job was started: job %d (%s) cannot run.",
-                    initial_job_idx + number,
-                    " ".join(overrides),
-                )
-                sweep.forget(Path(self.config.hydra.sweep.dir))
+                log.warning("No job was started: job %d (%s) cannot run.", number, " ".join(overrides))
                 raise
-            composed.append((list(filter_overrides(overrides)), config, job))
-        running = sweep.begin(plugins, Path(self.config.hydra.sweep.dir), composed[0][2])
-        returns = []
-        for number, (told, config, job) in enumerate(composed):
-            log.info(
-                "Job %d (%d of %d): %s", initial_job_idx + number, number + 1, len(composed), " ".join(told)
-            )
-            objective = running.run_job(initial_job_idx + number, told, job)
-            done = JobReturn(overrides=told, cfg=config, hydra_cfg=config, task_name="segframe")
-            done.status, done.return_value = JobStatus.COMPLETED, objective
-            returns.append(done)
-        return returns
+            composed.append(Composed(number, list(filter_overrides(overrides)), config, job))
+        return composed
+
+
+def _say_end(number: int, objective: float, done: int, jobs: int) -> None:
+    told = "no val/dice" if math.isnan(objective) else f"val/dice {objective:.4f}"
+    log.info("Job %d finished: %s (%d of %d jobs ended).", number, told, done, jobs)
+
+
+def _returned(job: Composed, objective: float) -> JobReturn:
+    done = JobReturn(overrides=job.overrides, cfg=job.hydra, hydra_cfg=job.hydra, task_name="segframe")
+    done.status, done.return_value = JobStatus.COMPLETED, objective
+    return done

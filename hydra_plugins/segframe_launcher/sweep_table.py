@@ -35,7 +35,7 @@ def print_table(jobs: Sequence[Job], rows: Sequence[FoldRow], *, folder: Path, w
             str(job.number),
             *(values.get(key, "") for key in varied),
             *("" if score is None else f"{score:.4f}" for score in scores),
-            "FAILED" if job.error else "finished",
+            _state(job),
         )
     table.add_section()
     for row in rows:
@@ -52,10 +52,16 @@ def print_table(jobs: Sequence[Job], rows: Sequence[FoldRow], *, folder: Path, w
             console.print(f"test images of all folds together{of and f', {of}'}: {', '.join(together)}")
     for job in jobs:
         if job.error:
-            console.print(f"job {job.number} FAILED: {job.error}", markup=False)
+            console.print(f"job {job.number} {_state(job)}: {job.error}", markup=False)
     console.print(f"sweep: {folder}", markup=False)
     if where:
         console.print(f"compare: {where}", markup=False)
+
+
+def _state(job: Job) -> str:
+    if not job.error:
+        return "finished"
+    return "stopped" if job.error.startswith("stopped") else "FAILED"
 
 
 def _varied(overrides: list[list[str]]) -> list[str]:

@@ -38,8 +38,10 @@ class PluginConfigs(SearchPathPlugin):
 def register() -> None:
     """Tell Hydra of our plugins; in an editable installation it does not find them itself."""
     from hydra_plugins.segframe_launcher.launcher import ProcessLauncher
+    from hydra_plugins.segframe_launcher.ray_launcher import RayLauncher
+    from hydra_plugins.segframe_launcher.submitit_launcher import SubmititLauncher
 
-    for plugin in (PluginConfigs, ProcessLauncher):
+    for plugin in (PluginConfigs, ProcessLauncher, RayLauncher, SubmititLauncher):
         Plugins.instance().register(plugin)
 
 

@@ -63,11 +63,11 @@ class ProcessLauncher(Launcher):
             place = self._place = self._place or self.make_place()
             place.check()
             jobs = self._compose(plugins, job_overrides, initial_job_idx)
+            if first and place.line():
+                log.info("%s", place.line())
         except SegframeError:
             sweep.forget(folder)
             raise
-        if first and place.line():
-            log.info("%s", place.line())
         running = sweep.begin(plugins, folder, jobs[0].config)
         orders = [
             running.order(

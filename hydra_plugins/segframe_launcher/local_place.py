@@ -51,7 +51,7 @@ class LocalPlace:
         self.threads = max(1, self.cores // self.at_once)
         self.jobs_per_gpu = -(-self.at_once // len(self.gpus)) if self.gpus else 0
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
-        self._stopped = False
+        self._stopped: int | None = None
 
     def check(self) -> None:
         """Nothing but Python is needed."""
@@ -86,19 +86,20 @@ class LocalPlace:
             position, order = waiting.popleft()
             log.info("%s", order.told)
             process = self._processes[slot] = self._start(order, slot)
+            if self._stopped is not None:
+                process.send_signal(self._stopped)  # it came while the process was being made
             threading.Thread(
                 target=lambda: ended.put((slot, End(position, process.wait()))), daemon=True
             ).start()
 
-        self._stopped = False
         for slot in range(min(self.at_once, len(orders))):
-            if not self._stopped:
+            if self._stopped is None:
                 start(slot)
         while self._processes:
             slot, end = ended.get()
             del self._processes[slot]
             yield end
-            if waiting and not self._stopped:
+            if waiting and self._stopped is None:
                 start(slot)
 
     def _start(self, order: Order, slot: int) -> subprocess.Popen[bytes]:
@@ -114,7 +115,7 @@ class LocalPlace:
             )
 
     def stop(self, number: int) -> None:
-        self._stopped = True
+        self._stopped = number
         if number == signal.SIGINT:
             return  # the terminal sends it to the jobs as well
         for process in list(self._processes.values()):

@@ -18,7 +18,7 @@ class Gpu(NamedTuple):
 
 
 def visible_gpus() -> list[Gpu]:
-    """NVIDIA GPUs, as far as CUDA_VISIBLE_DEVICES allows them; none if TensorFlow's CPU build is installed."""
+    """NVIDIA GPUs, as far as CUDA_VISIBLE_DEVICES allows them; none with TensorFlow's CPU build."""
     if not _can_use_gpus():
         return []
     query = ["nvidia-smi", "--query-gpu=index,uuid,name,memory.total", "--format=csv,noheader,nounits"]
@@ -40,7 +40,9 @@ def _allowed(there: dict[str, Gpu], visible: str | None) -> list[Gpu]:
         return list(there.values())
     found = []
     for name in (part.strip() for part in visible.split(",")):
-        gpu = there.get(name) or next((gpu for gpu in there.values() if name and gpu.name.startswith(name)), None)
+        gpu = there.get(name) or next(
+            (gpu for gpu in there.values() if name and gpu.name.startswith(name)), None
+        )
         if gpu is None:
             break  # CUDA too sees nothing from the first wrong name on
         found.append(gpu._replace(name=name))

@@ -11,7 +11,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-OUTSIDE = ("tracker", "device", "runs_dir", "run_dir", "train.resume", "train.checkpoint_seconds")
+OUTSIDE = ("tracker", "device", "runs_dir", "run_dir", "train.resume", "train.checkpoint_seconds", "sweep")
 """Config keys that do not change what is computed."""
 
 

@@ -40,7 +40,7 @@ def cores() -> int:
 
 
 def _gpu_memory(share: float | None) -> None:
-    """Let the memory in use grow, or take this share of each GPU's: jobs that share one take it from nobody."""
+    """Let the memory in use grow, or take this share of each GPU's, so that jobs can share one."""
     import tensorflow as tf
 
     from segframe.gpus import visible_gpus

@@ -80,6 +80,13 @@ class Device(TypedDict):
     gpu_memory_share: Annotated[float, _share()] | None
 
 
+class Sweep(TypedDict):
+    """The section sweep of conf/config.yaml."""
+
+    __pydantic_config__ = {"extra": "forbid"}  # type: ignore[misc]
+    preflight: bool | Literal["auto", "only"]
+
+
 OWN: dict[str, Any] = {
     "seed": Annotated[int, _seed()],
     "runs_dir": Annotated[str, _not_empty()],
@@ -87,6 +94,7 @@ OWN: dict[str, Any] = {
     "split": Split,
     "train": Train,
     "device": Device,
+    "sweep": Sweep,
 }
 SECTIONS = ("dataset", "model", "loss", "optimizer", "augment", "metrics", "tracker")
 """The sections that plugins take."""

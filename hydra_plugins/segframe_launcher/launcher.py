@@ -15,6 +15,7 @@ from omegaconf import DictConfig, open_dict
 
 from hydra_plugins.segframe_launcher.places import Place
 from segframe.errors import SegframeError
+from segframe.preflight import PreflightOnly
 
 log = logging.getLogger("segframe")
 
@@ -27,6 +28,9 @@ class Composed(NamedTuple):
     hydra: DictConfig
     """The config with Hydra's own part."""
     config: dict[str, Any]
+    """As its process will have it."""
+    data_hash: str
+    samples: dict[str, int]
 
 
 class ProcessLauncher(Launcher):
@@ -65,14 +69,16 @@ class ProcessLauncher(Launcher):
             jobs = self._compose(plugins, job_overrides, initial_job_idx)
             if first and place.line():
                 log.info("%s", place.line())
-        except SegframeError:
+            jobs = [job._replace(config=place.adapt(job.config)) for job in jobs]
+            self._preflight(plugins, place, jobs, folder, first)
+        except (SegframeError, PreflightOnly, KeyboardInterrupt):
             sweep.forget(folder)
             raise
         running = sweep.begin(plugins, folder, jobs[0].config)
         orders = [
             running.order(
                 job.number,
-                place.adapt(job.config),
+                job.config,
                 f"Job {job.number} ({position + 1} of {len(jobs)}): {' '.join(job.overrides)}",
             )
             for position, job in enumerate(jobs)
@@ -95,6 +101,7 @@ class ProcessLauncher(Launcher):
         self, plugins: Any, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> list[Composed]:
         """All jobs, checked before the first one starts."""
+        from hydra_plugins.segframe_launcher.preflight import counted
         from segframe.check_values import check_with_data
         from segframe.experiment import check_config
         from segframe.train_command import plain
@@ -108,12 +115,33 @@ class ProcessLauncher(Launcher):
             try:
                 job = plain(config)
                 check_config(plugins, job)
-                check_with_data(plugins, job, opened)
+                dataset, chosen = check_with_data(plugins, job, opened)
             except SegframeError:
                 log.warning("No job was started: job %d (%s) cannot run.", number, " ".join(overrides))
                 raise
-            composed.append(Composed(number, list(filter_overrides(overrides)), config, job))
+            told = [word for word in filter_overrides(overrides) if not word.startswith("sweep.")]
+            composed.append(Composed(number, told, config, job, dataset.content_hash, counted(chosen)))
         return composed
+
+    def _preflight(
+        self, plugins: Any, place: Place, jobs: Sequence[Composed], folder: Path, first: bool
+    ) -> None:
+        from hydra_plugins.segframe_launcher import preflight
+
+        asked = jobs[0].config["sweep"]["preflight"]
+        if preflight.wanted(asked, len(jobs), place):
+            seen = [
+                preflight.Candidate(job.number, job.overrides, job.config, job.data_hash, job.samples)
+                for job in jobs
+            ]
+            preflight.preflight(plugins, place, seen, folder)
+        elif asked == "auto" and first and len(jobs) > 1:
+            log.info(
+                "No preflight: %s. sweep.preflight=true tries each combination first.",
+                f"fewer than {preflight.JOBS_FOR_AUTO} jobs" if place.local else "the jobs wait in a queue",
+            )
+        if asked == "only":
+            raise PreflightOnly
 
 
 def _say_end(number: int, objective: float, done: int, jobs: int) -> None:

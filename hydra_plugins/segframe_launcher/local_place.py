@@ -67,7 +67,7 @@ class LocalPlace:
             return ""
         told = (
             f"{self.at_once} jobs at once on {self.cores} cores: device.threads={self.threads} for each where "
-            "it is not given. Another number of threads gives other last bits."
+            "not given. Another number of threads gives other last bits."
         )
         if self.gpus:
             told += f" {len(self.gpus)} GPUs, {self.jobs_per_gpu} jobs at most on each"

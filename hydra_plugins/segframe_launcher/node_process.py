@@ -56,7 +56,7 @@ class NodeProcess:
             self._process.send_signal(number)
 
     def wait_without_reaping(self) -> None:
-        """Wait for the end from within a signal handler, where run() is waiting already and has to read the code."""
+        """Wait for the end from within a signal handler: run() waits already, and has to read the code."""
         if self._process is not None and self._process.returncode is None:
             os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
 

@@ -45,10 +45,12 @@ class End(NamedTuple):
 class Place(Protocol):
     """This machine, a Ray cluster, Slurm's queue: each order becomes a fresh process of the user's Python."""
 
-    at_once: int | None
-    """How many run at once at most; None: as many as the place has room for."""
     local: bool
-    """Whether they run on this machine, with the terminal's Ctrl-C."""
+    """Whether they run on this machine at once, not when a cluster has room for them."""
+
+    @property
+    def at_once(self) -> int | None:
+        """How many run at once at most; None: as many as the place has room for."""
 
     def check(self) -> None:
         """Raises SegframeError if what the place needs is not installed; imports nothing heavy."""

@@ -1,4 +1,4 @@
-"""hydra/launcher=ray: the jobs of a sweep on a Ray cluster, each a fresh process on whatever node has room."""
+"""hydra/launcher=ray: the jobs of a sweep on a Ray cluster, each a fresh process on a node with room."""
 
 from __future__ import annotations
 
@@ -45,7 +45,8 @@ class RayLauncher(ProcessLauncher):
 class RayPlace:
     """A Ray cluster. Each job is an actor of its own, a fresh worker that runs the job's process."""
 
-    at_once, local = None, False
+    at_once: int | None = None
+    local = False
 
     def __init__(self, num_cpus: float | None, num_gpus: float | None, init: Mapping[str, Any]):
         self.num_cpus, self.num_gpus = num_cpus, num_gpus
@@ -69,8 +70,8 @@ class RayPlace:
         cpus, gpus = self._open()
         there = ray.cluster_resources()
         return (
-            f"Ray with {there.get('CPU', 0):g} cores and {there.get('GPU', 0):g} GPUs: a job takes {cpus:g} cores "
-            f"(device.threads where that is not given) and {gpus:g} GPUs."
+            f"Ray with {there.get('CPU', 0):g} cores and {there.get('GPU', 0):g} GPUs: a job takes {cpus:g} "
+            f"cores (device.threads where that is not given) and {gpus:g} GPUs."
         )
 
     def machine(self) -> str:

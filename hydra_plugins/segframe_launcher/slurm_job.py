@@ -1,4 +1,4 @@
-"""What submitit runs on a node: an order's process, told of Slurm's signals, and queued again with its work saved."""
+"""What submitit runs on a node: an order's process, told of Slurm's signals, and queued again."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class SlurmJob:
     """Pickled by submitit when it is submitted, called on the node; the environment is that of sbatch.
 
     SIGUSR2 comes before the time limit and, where the cluster is set so, before a preemption: submitit calls
-    checkpoint() and has Slurm queue the job again. SIGTERM is passed on; unless it is the sweep that stops, no
-    result is left, so that a job which Slurm itself queues again is waited for.
+    checkpoint() and has Slurm queue the job again. SIGTERM is passed on; unless the sweep itself stops, no
+    result is left then, so that a job which Slurm queues again is waited for.
     """
 
     def __init__(self, order: Order, folder: str, stop_file: str):

@@ -19,8 +19,8 @@ from segframe.errors import SegframeError
 
 log = logging.getLogger("segframe")
 
-LOCAL_ONLY = ("timeout_min", "gpus_per_node", "signal_delay_s")
-"""What submitit's local executor understands of the settings."""
+SBATCH = {"timeout_min": "time"}
+"""Settings that submitit's Slurm executor calls as sbatch does."""
 
 
 class SubmititLauncher(ProcessLauncher):
@@ -29,8 +29,8 @@ class SubmititLauncher(ProcessLauncher):
     Args:
         cluster: slurm, or local: submitit's own stand-in for a queue on this machine.
         array_parallelism: how many jobs run at once at most.
-        max_num_timeout: how often a job that reaches its time limit is queued again, to go on from its checkpoint.
-        settings: of submitit and sbatch (timeout_min, mem_gb, partition, ...); those that are None are left out.
+        max_num_timeout: how often a job that reaches its time limit is queued again; it goes on then.
+        settings: of submitit and sbatch (timeout_min, partition, ...); those that are None are left out.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class SubmititLauncher(ProcessLauncher):
 
 
 class SubmititPlace:
-    """Slurm's queue: one array of jobs for each launch. `folder` is the sweep's; submitit's files go below."""
+    """Slurm's queue: one array of jobs for each launch. submitit's files go below `folder`, the sweep's."""
 
     local = False
 
@@ -78,7 +78,7 @@ class SubmititPlace:
                     "hydra/launcher=slurm",
                     expected="a machine that can submit to Slurm",
                     got="one without the command sbatch",
-                    remedy="Start the sweep on a login node, or try it here with hydra/launcher=submitit_local.",
+                    remedy="Use a login node, or try the sweep here with hydra/launcher=submitit_local.",
                 )
 
     def adapt(self, config: dict[str, Any]) -> dict[str, Any]:
@@ -111,29 +111,26 @@ class SubmititPlace:
     def _executor(self) -> Any:
         import submitit
 
-        executor = submitit.AutoExecutor(
-            self.folder.resolve(),
-            cluster=self.cluster,
-            **{f"{self.cluster}_max_num_timeout": self.max_num_timeout},
-        )
-        shared, own = {}, {}
-        for key, value in self.settings.items():
-            if self.cluster == "slurm" and key not in (*LOCAL_ONLY, "cpus_per_task", "mem_gb"):
-                own[f"slurm_{key}"] = value
-            elif self.cluster == "slurm" or key in LOCAL_ONLY:
-                (own if key == "signal_delay_s" else shared)[
-                    f"{self.cluster}_{key}" if key == "signal_delay_s" else key
-                ] = value
-        if self.cluster == "slurm":
-            own["slurm_array_parallelism"] = self.at_once
+        settings = dict(self.settings)
+        if self.cluster != "slurm":
+            executor = submitit.LocalExecutor(self.folder.resolve(), max_num_timeout=self.max_num_timeout)
+            settings.pop("cpus_per_task", None)  # it has device.threads only
+            executor.update_parameters(**settings)
+            return executor
+        if "mem_gb" in settings:
+            settings["mem"] = f"{settings.pop('mem_gb')}GB"
+        settings = {SBATCH.get(key, key): value for key, value in settings.items()}
         try:
-            executor.update_parameters(name="segframe", **shared, **own)
-        except (ValueError, NameError, TypeError) as error:
+            executor = submitit.SlurmExecutor(self.folder.resolve(), max_num_timeout=self.max_num_timeout)
+            executor.update_parameters(
+                job_name="segframe", wckey=None, array_parallelism=self.at_once, **settings
+            )
+        except (ValueError, TypeError) as error:
             raise SegframeError(
                 "hydra.launcher",
                 expected="settings that submitit takes",
                 got=f"{self.settings} ({str(error).splitlines()[0]})",
-                remedy="See conf/hydra/launcher/slurm.yaml; what sbatch alone knows goes into additional_parameters.",
+                remedy="See conf/hydra/launcher/slurm.yaml; others go into additional_parameters.",
             ) from error
         return executor
 
@@ -142,7 +139,7 @@ class SubmititPlace:
         if not chosen:
             return
         calls = [SlurmJob(order, os.getcwd(), str(self._stop_file)) for _, order in chosen]
-        # The terminal's Ctrl-C would have submitit's local executor kill the jobs: they are told by us instead.
+        # On the terminal's Ctrl-C submitit's local executor would kill the jobs: we tell them instead.
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             jobs = executor.submit_array(calls) if self.cluster == "slurm" else [executor.submit(calls[0])]

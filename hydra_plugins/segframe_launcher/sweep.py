@@ -1,7 +1,8 @@
 """A sweep as a whole: its parent run in the tracker, what its jobs left, the table at its end.
 
-SWEEP_DIR/ holds multirun.yaml (Hydra's), job_N.yaml (the job's config), job_N.json (its result or error), job_N.log
-(what it said, where several run at once) and, where folds were swept over, folds.json (fold_rows.py).
+SWEEP_DIR/ holds multirun.yaml (Hydra's), job_N.yaml (the job's config), job_N.json (its result or error),
+job_N.log (what it said, where several run at once) and, where folds were swept over, folds.json
+(fold_rows.py).
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -87,6 +88,7 @@ def refuse_other_launchers() -> None:
     from hydra_plugins.segframe_launcher import sweep
 
     if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
+        shutil.rmtree(HydraConfig.get().runtime.output_dir, ignore_errors=True)
         sweep.forget(Path(HydraConfig.get().sweep.dir))
         raise SegframeError(
             "hydra/launcher",

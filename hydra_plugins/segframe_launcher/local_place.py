@@ -66,7 +66,7 @@ class LocalPlace:
         if self.at_once == 1:
             return ""
         told = (
-            f"{self.at_once} jobs at once on {self.cores} cores: device.threads={self.threads} for each where "
+            f"{self.at_once} jobs at once on {self.cores} cores: device.threads={self.threads} each where "
             "not given. Another number of threads gives other last bits."
         )
         if self.gpus:

@@ -97,13 +97,16 @@ def _sign(value: Any) -> Any:
     return "above 0" if value > 0 else "0" if value == 0 else "below 0"
 
 
-def preflight(plugins: Plugins, place: Place, jobs: Sequence[Candidate], folder: Path) -> list[Tried]:
+def preflight(
+    plugins: Plugins, place: Place, jobs: Sequence[Candidate], folder: Path, *, again: bool = False
+) -> list[Tried]:
     """Try each combination of these jobs once, all in one process in `place`, and say what they will cost.
 
     What worked is remembered in the cache folder, by combination, data, code, versions and machine.
 
     Args:
         folder: where the process can write, on whatever machine it runs; what it leaves is removed.
+        again: this sweep has launched before; combinations that are known are not said again.
 
     Raises:
         SegframeError: some combinations cannot take a step; all of them are named.
@@ -126,7 +129,7 @@ def preflight(plugins: Plugins, place: Place, jobs: Sequence[Candidate], folder:
     failing = [one for one in ordered if "error" in one.found]
     if failing:
         raise _cannot(failing, len(ordered))
-    if missing or len(jobs) > 1:
+    if missing or not again:
         report(ordered, place.at_once)
     return ordered
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -71,15 +72,18 @@ class SubmititPlace:
     def check(self) -> None:
         need("submitit", "slurm", self.cluster if self.cluster == "slurm" else "submitit_local")
         if self.cluster == "slurm":
-            from shutil import which
-
-            if which("sbatch") is None:
+            if shutil.which("sbatch") is None:
                 raise SegframeError(
                     "hydra/launcher=slurm",
                     expected="a machine that can submit to Slurm",
                     got="one without the command sbatch",
                     remedy="Use a login node, or try the sweep here with hydra/launcher=submitit_local.",
                 )
+            try:
+                self._executor()
+            except SegframeError:
+                shutil.rmtree(self.folder, ignore_errors=True)
+                raise
 
     def adapt(self, config: dict[str, Any]) -> dict[str, Any]:
         return with_device(config, threads=self.settings.get("cpus_per_task"))
@@ -144,6 +148,13 @@ class SubmititPlace:
         try:
             jobs = executor.submit_array(calls) if self.cluster == "slurm" else [executor.submit(calls[0])]
             jobs += [executor.submit(call) for call in calls[1:]] if self.cluster != "slurm" else []
+        except Exception as error:
+            raise SegframeError(
+                "hydra/launcher=slurm",
+                expected="jobs that the queue takes",
+                got=f"{type(error).__name__}: {str(error).strip()}",
+                remedy="Change what it refuses: hydra.launcher.KEY=VALUE (conf/hydra/launcher/slurm.yaml).",
+            ) from error
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         for job, (position, order) in zip(jobs, chosen, strict=True):

@@ -106,7 +106,7 @@ class Sweep:
     def end(self) -> int:
         """Close the parent run, print the table, return the exit code."""
         failed = [job for job in self.jobs if job.error]
-        status = KILLED if self.interrupted else FAILED if failed else FINISHED
+        status = KILLED if self.interrupted else FAILED if failed or not self.jobs else FINISHED
         best = [job.objective for job in self.jobs if job.objective is not None]
         rows = fold_rows(self.jobs)
         if rows:
@@ -117,7 +117,8 @@ class Sweep:
                 self.tracker.close_sweep(self.parent, status, scores)
             except Exception as error:
                 log.warning("The sweep's parent run stays open in the tracker (%s).", error)
-        print_table(self.jobs, rows, folder=self.folder, where=self.tracker.where())
+        if self.jobs:
+            print_table(self.jobs, rows, folder=self.folder, where=self.tracker.where())
         return 1 if failed else 0
 
 

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +20,9 @@ from hydra_plugins.segframe_launcher.slurm_job import SlurmJob
 from segframe.errors import SegframeError
 
 log = logging.getLogger("segframe")
+
+SECONDS_BETWEEN_LOOKS = 10.0
+"""At Slurm's queue; a job that is missing twice, without a result, has ended."""
 
 SBATCH = {"timeout_min": "time"}
 """Settings that submitit's Slurm executor calls as sbatch does."""
@@ -42,27 +46,29 @@ class SubmititLauncher(ProcessLauncher):
         self.settings = {key: value for key, value in settings.items() if value is not None}
 
     def make_place(self) -> Place:
-        return SubmititPlace(Path(self.config.hydra.sweep.dir), *self.options, self.settings)
+        return SubmititPlace(*self.options, self.settings)
 
 
 class SubmititPlace:
-    """Slurm's queue: one array of jobs for each launch. submitit's files go below `folder`, the sweep's."""
+    """Slurm's queue: one array of jobs for each launch, whose files go beside the orders' output."""
 
     local = False
 
     def __init__(
         self,
-        folder: Path,
         cluster: str,
         array_parallelism: int,
         max_num_timeout: int,
         settings: Mapping[str, Any],
     ):
-        self.folder, self.cluster, self.settings = folder / "submitit", cluster, dict(settings)
+        self.cluster, self.settings = cluster, dict(settings)
+        self.folder = Path("submitit")
         self.at_once: int | None = array_parallelism
         self.max_num_timeout = max_num_timeout
         self._signals: list[int] = []
         self._running: dict[Any, tuple[int, Order]] = {}
+        self._look_at = 0.0
+        self._missing: set[Any] = set()
 
     @property
     def _stop_file(self) -> Path:
@@ -79,11 +85,8 @@ class SubmititPlace:
                     got="one without the command sbatch",
                     remedy="Use a login node, or try the sweep here with hydra/launcher=submitit_local.",
                 )
-            try:
-                self._executor()
-            except SegframeError:
-                shutil.rmtree(self.folder, ignore_errors=True)
-                raise
+            with tempfile.TemporaryDirectory() as folder:
+                self._executor(Path(folder))
 
     def adapt(self, config: dict[str, Any]) -> dict[str, Any]:
         return with_device(config, threads=self.settings.get("cpus_per_task"))
@@ -91,13 +94,16 @@ class SubmititPlace:
     def line(self) -> str:
         told = ", ".join(f"{key}={value}" for key, value in self.settings.items())
         where = "Slurm" if self.cluster == "slurm" else "submitit's local executor"
-        return f"{where}, at most {self.at_once} jobs at once: {told}. Their files are in {self.folder}."
+        return f"{where}, at most {self.at_once} jobs at once: {told}. Their files: SWEEP_DIR/submitit."
 
     def machine(self) -> str:
         return f"submitit {self.cluster}, {sorted(self.settings.items(), key=str)}"
 
     def run(self, orders: Sequence[Order]) -> Iterator[End]:
-        executor = self._executor()
+        if not orders:
+            return
+        self.folder = orders[0].output.parent / "submitit"
+        executor = self._executor(self.folder)
         waiting = deque(enumerate(orders))
         if self.cluster == "slurm":  # an array, which Slurm itself keeps to array_parallelism
             self._submit(executor, waiting, len(waiting))
@@ -107,17 +113,39 @@ class SubmititPlace:
             for job in [job for job in self._running if job.done()]:
                 position, _ = self._running.pop(job)
                 yield _end(job, position)
+            for job in self._gone():
+                position, _ = self._running.pop(job)
+                yield End(position, 1, f"it left Slurm's queue without a result; see {job.paths.stderr}")
             if self._signals:
                 waiting.clear()
                 self._pass_on()
             time.sleep(0.5 if self.cluster != "slurm" else 2.0)
 
-    def _executor(self) -> Any:
+    def _gone(self) -> list[Any]:
+        """Jobs that ended without a word, as on Slurm's own limits: submitit learns of them from sacct only,
+        which many clusters do not keep, and takes a preempted one for one that comes again."""
+        if self.cluster != "slurm" or time.monotonic() < self._look_at:
+            return []
+        self._look_at = time.monotonic() + SECONDS_BETWEEN_LOOKS
+        said = subprocess.run(
+            ["squeue", "--me", "--noheader", "--array", "--format=%i"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if said.returncode:
+            return []
+        queued = set(said.stdout.split())
+        missing = {job for job in self._running if str(job.job_id) not in queued and not job.done()}
+        gone, self._missing = missing & self._missing, missing
+        return list(gone)
+
+    def _executor(self, folder: Path) -> Any:
         import submitit
 
         settings = dict(self.settings)
         if self.cluster != "slurm":
-            executor = submitit.LocalExecutor(self.folder.resolve(), max_num_timeout=self.max_num_timeout)
+            executor = submitit.LocalExecutor(folder.resolve(), max_num_timeout=self.max_num_timeout)
             settings.pop("cpus_per_task", None)  # it has device.threads only
             executor.update_parameters(**settings)
             return executor
@@ -125,7 +153,7 @@ class SubmititPlace:
             settings["mem"] = f"{settings.pop('mem_gb')}GB"
         settings = {SBATCH.get(key, key): value for key, value in settings.items()}
         try:
-            executor = submitit.SlurmExecutor(self.folder.resolve(), max_num_timeout=self.max_num_timeout)
+            executor = submitit.SlurmExecutor(folder.resolve(), max_num_timeout=self.max_num_timeout)
             executor.update_parameters(
                 job_name="segframe", wckey=None, array_parallelism=self.at_once, **settings
             )
@@ -162,7 +190,8 @@ class SubmititPlace:
             log.info("%s [%s %s]", order.told, self.cluster, job.job_id)
 
     def stop(self, number: int) -> None:
-        self._stop_file.touch()
+        if self._running:
+            self._stop_file.touch()
         self._signals.append(number)
 
     def _pass_on(self) -> None:

@@ -49,8 +49,11 @@ def probe_values(
         probe(plugins, "metrics", section, f"metrics.{label}", **mask_facts(dataset))
 
 
-def check_with_data(plugins: Plugins, config: Mapping[str, Any], opened: dict[str, Any]) -> None:
+def check_with_data(plugins: Plugins, config: Mapping[str, Any], opened: dict[str, Any]) -> Dataset:
     """What can be said of a job once its data are open; `opened` keeps them for the next job with the same.
+
+    Returns:
+        The data.
 
     Raises:
         SegframeError: the data are wrong, or a value is outside its range or does not fit them.
@@ -61,4 +64,6 @@ def check_with_data(plugins: Plugins, config: Mapping[str, Any], opened: dict[st
         _ = dataset.content_hash  # reads every sample, once for a file
         dataset = seen_as_fold(dataset, config)
         opened[key] = dataset, parts(dataset, config["split"])
-    probe_values(plugins, config, *opened[key])
+    dataset, chosen = opened[key]
+    probe_values(plugins, config, dataset, chosen)
+    return dataset

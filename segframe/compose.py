@@ -38,8 +38,9 @@ class PluginConfigs(SearchPathPlugin):
 def register() -> None:
     """Tell Hydra of our plugins; in an editable installation it does not find them itself."""
     from hydra_plugins.segframe_launcher.launcher import ProcessLauncher
+    from hydra_plugins.segframe_optuna.sweeper import OptunaSweeper
 
-    for plugin in (PluginConfigs, ProcessLauncher):
+    for plugin in (PluginConfigs, ProcessLauncher, OptunaSweeper):
         Plugins.instance().register(plugin)
 
 

@@ -73,6 +73,27 @@ class Device(TypedDict):
     threads: Annotated[int, _at_least(1)] | None
 
 
+class Trial(TypedDict):
+    """sweep.trial: which trial of an Optuna study a job is, and when it is given up."""
+
+    __pydantic_config__ = {"extra": "forbid"}  # type: ignore[misc]
+    study: str
+    storage: str
+    number: Annotated[int, _at_least(0)]
+    pruner: Literal["median", "hyperband", "none"]
+    pruner_startup_trials: Annotated[int, _at_least(0)]
+    min_epochs: Annotated[int, _at_least(1)]
+
+
+class Sweep(TypedDict):
+    """The section sweep of conf/config.yaml."""
+
+    __pydantic_config__ = {"extra": "forbid"}  # type: ignore[misc]
+    resume: bool
+    retry_failed: bool
+    trial: Trial | None
+
+
 OWN: dict[str, Any] = {
     "seed": Annotated[int, _seed()],
     "runs_dir": Annotated[str, _not_empty()],
@@ -80,6 +101,7 @@ OWN: dict[str, Any] = {
     "split": Split,
     "train": Train,
     "device": Device,
+    "sweep": Sweep,
 }
 SECTIONS = ("dataset", "model", "loss", "optimizer", "augment", "metrics", "tracker")
 """The sections that plugins take."""

@@ -19,7 +19,9 @@ def config():
         for name in ("split", "train", "device")
     }
     plugged = {name: {"name": "x"} for name in ("dataset", "model", "loss", "optimizer", "tracker")}
-    return {"seed": 0, "runs_dir": "runs", "run_dir": None, "augment": {}, "metrics": {}, **own, **plugged}
+    sweep = {"resume": False, "retry_failed": False, "trial": None}
+    top = {"seed": 0, "runs_dir": "runs", "run_dir": None, "augment": {}, "metrics": {}, "sweep": sweep}
+    return {**top, **own, **plugged}
 
 
 def test_the_defaults_are_valid(config):
@@ -50,6 +52,8 @@ def test_the_defaults_are_valid(config):
         ("split.fold", 0, r"split.fold: expected null without split.folds, got 0"),
         ("split.fold_splits", ["all"], r"split.fold_splits.0: expected 'train', 'val' or 'test', got 'all'"),
         ("device.threads", 0, r"device.threads: expected"),
+        ("sweep.resume", 1, "sweep.resume: expected a valid boolean, got 1"),
+        ("sweep.trial", {"study": "a"}, r"sweep.trial\.storage: expected"),
         ("seed", -1, r"seed: expected greater than or equal to 0, got -1"),
         ("modell", {}, r"modell: expected a key of conf/config.yaml, got 'modell'.\n  Did you mean 'model'"),
         ("model", None, r"model: expected a section with a name, got None"),

@@ -28,7 +28,7 @@ class ProcessLauncher(Launcher):
         self.config, self.hydra_context = config, hydra_context
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        from hydra_plugins.segframe_launcher import sweep
+        from hydra_plugins.segframe_launcher import resume, sweep
         from segframe.check_values import check_with_data
         from segframe.experiment import check_config
         from segframe.manager import plugin_manager
@@ -36,7 +36,7 @@ class ProcessLauncher(Launcher):
 
         setup_globals()
         plugins = plugin_manager()
-        composed: list[tuple[list[str], DictConfig, dict[str, Any]]] = []
+        composed: list[tuple[list[str], DictConfig, dict[str, Any], str]] = []
         opened: dict[str, Any] = {}
         for number, overrides in enumerate(job_overrides):
             config = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
@@ -45,7 +45,7 @@ class ProcessLauncher(Launcher):
             try:  # all of them, before the first one starts
                 job = plain(config)
                 check_config(plugins, job)
-                check_with_data(plugins, job, opened)
+                name = resume.name_of(job, check_with_data(plugins, job, opened).content_hash)
             except SegframeError:
                 log.warning(
                     "No job was started: job %d (%s) cannot run.",
@@ -54,14 +54,28 @@ class ProcessLauncher(Launcher):
                 )
                 sweep.forget(Path(self.config.hydra.sweep.dir))
                 raise
-            composed.append((list(filter_overrides(overrides)), config, job))
-        running = sweep.begin(plugins, Path(self.config.hydra.sweep.dir), composed[0][2])
+            told = [word for word in filter_overrides(overrides) if not word.startswith("sweep.")]
+            composed.append((told, config, job, name))
+        names = [name for *_, name in composed]
+        folder, again = Path(self.config.hydra.sweep.dir), composed[0][2]["sweep"]
+        if again["resume"]:
+            folder = resume.earlier(folder, names)
+        running = sweep.begin(plugins, folder, composed[0][2], names)
         returns = []
-        for number, (told, config, job) in enumerate(composed):
+        for number, (told, config, job, name) in enumerate(composed):
+            known = resume.outcome(job, name, again["retry_failed"]) if again["resume"] else None
             log.info(
-                "Job %d (%d of %d): %s", initial_job_idx + number, number + 1, len(composed), " ".join(told)
+                "Job %d (%d of %d)%s: %s",
+                initial_job_idx + number,
+                number + 1,
+                len(composed),
+                "" if known is None else ", failed before" if known.error else ", finished before",
+                " ".join(told),
             )
-            objective = running.run_job(initial_job_idx + number, told, job)
+            if known is None:
+                objective = running.run_job(initial_job_idx + number, told, job)
+            else:
+                objective = running.keep_job(initial_job_idx + number, told, known)
             done = JobReturn(overrides=told, cfg=config, hydra_cfg=config, task_name="segframe")
             done.status, done.return_value = JobStatus.COMPLETED, objective
             returns.append(done)

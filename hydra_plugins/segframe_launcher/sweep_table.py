@@ -13,12 +13,15 @@ if TYPE_CHECKING:
     from hydra_plugins.segframe_launcher.sweep import Job
 
 
-def print_table(jobs: Sequence[Job], rows: Sequence[FoldRow], *, folder: Path, where: str) -> None:
+def print_table(
+    jobs: Sequence[Job], rows: Sequence[FoldRow], *, folder: Path, where: str, lines: Sequence[str] = ()
+) -> None:
     """Print the jobs, then what the folds of each config come to together.
 
     Args:
         folder: of the sweep.
         where: the command that shows what the tracker keeps; empty if there is none.
+        lines: what the sweeper adds.
     """
     from rich.console import Console
     from rich.table import Table
@@ -35,7 +38,7 @@ def print_table(jobs: Sequence[Job], rows: Sequence[FoldRow], *, folder: Path, w
             str(job.number),
             *(values.get(key, "") for key in varied),
             *("" if score is None else f"{score:.4f}" for score in scores),
-            "FAILED" if job.error else "finished",
+            _state(job),
         )
     table.add_section()
     for row in rows:
@@ -53,9 +56,17 @@ def print_table(jobs: Sequence[Job], rows: Sequence[FoldRow], *, folder: Path, w
     for job in jobs:
         if job.error:
             console.print(f"job {job.number} FAILED: {job.error}", markup=False)
+    for line in lines:
+        console.print(line, markup=False)
     console.print(f"sweep: {folder}", markup=False)
     if where:
         console.print(f"compare: {where}", markup=False)
+
+
+def _state(job: Job) -> str:
+    if job.error:
+        return "FAILED"
+    return "finished" if job.pruned is None else f"PRUNED at epoch {job.pruned}"
 
 
 def _varied(overrides: list[list[str]]) -> list[str]:

@@ -49,11 +49,13 @@ def probe_values(
         probe(plugins, "metrics", section, f"metrics.{label}", **mask_facts(dataset))
 
 
-def check_with_data(plugins: Plugins, config: Mapping[str, Any], opened: dict[str, Any]) -> Dataset:
+def check_with_data(
+    plugins: Plugins, config: Mapping[str, Any], opened: dict[str, Any]
+) -> tuple[Dataset, dict[str, Part]]:
     """What can be said of a job once its data are open; `opened` keeps them for the next job with the same.
 
     Returns:
-        The data.
+        The data and their parts.
 
     Raises:
         SegframeError: the data are wrong, or a value is outside its range or does not fit them.
@@ -66,4 +68,4 @@ def check_with_data(plugins: Plugins, config: Mapping[str, Any], opened: dict[st
         opened[key] = dataset, parts(dataset, config["split"])
     dataset, chosen = opened[key]
     probe_values(plugins, config, dataset, chosen)
-    return dataset
+    return dataset, chosen

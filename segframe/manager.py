@@ -26,6 +26,7 @@ BUILTIN_PLUGINS = (
     "segframe.plugins.optimizers",
     "segframe.plugins.plugins_command",
     "segframe.plugins.predict_command",
+    "segframe.plugins.preflight_command",
     "segframe.plugins.previews",
     "segframe.plugins.progress",
     "segframe.plugins.synthetic",

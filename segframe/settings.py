@@ -24,6 +24,12 @@ def _between(low: float, high: float) -> Any:
     return Field(gt=low, lt=high)
 
 
+def _share() -> Any:
+    from pydantic import Field
+
+    return Field(gt=0, le=1)
+
+
 def _seed() -> Any:
     from pydantic import Field
 
@@ -71,6 +77,7 @@ class Device(TypedDict):
 
     __pydantic_config__ = {"extra": "forbid"}  # type: ignore[misc]
     threads: Annotated[int, _at_least(1)] | None
+    gpu_memory_share: Annotated[float, _share()] | None
 
 
 class Trial(TypedDict):
@@ -89,6 +96,7 @@ class Sweep(TypedDict):
     """The section sweep of conf/config.yaml."""
 
     __pydantic_config__ = {"extra": "forbid"}  # type: ignore[misc]
+    preflight: bool | Literal["auto", "only"]
     resume: bool
     retry_failed: bool
     trial: Trial | None

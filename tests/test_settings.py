@@ -19,7 +19,7 @@ def config():
         for name in ("split", "train", "device")
     }
     plugged = {name: {"name": "x"} for name in ("dataset", "model", "loss", "optimizer", "tracker")}
-    sweep = {"resume": False, "retry_failed": False, "trial": None}
+    sweep = {"preflight": "auto", "resume": False, "retry_failed": False, "trial": None}
     top = {"seed": 0, "runs_dir": "runs", "run_dir": None, "augment": {}, "metrics": {}, "sweep": sweep}
     return {**top, **own, **plugged}
 

@@ -1,4 +1,4 @@
-"""An MLflow store that others hold or whose disk is full for a while: the run trains on and hands in later."""
+"""An MLflow store that others hold, or whose disk is full for a while: the run goes on and hands in later."""
 
 import logging
 import resource

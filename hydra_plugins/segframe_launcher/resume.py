@@ -10,13 +10,16 @@ import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import filelock
 
 from segframe.errors import SegframeError
-from segframe.identity import code_hash, identity_of, run_name
+from segframe.identity import run_name
 from segframe.record import FAILED, FINISHED, Record, find
+
+if TYPE_CHECKING:
+    from hydra_plugins.segframe_launcher.launcher import Composed
 
 log = logging.getLogger("segframe")
 
@@ -34,11 +37,6 @@ class Outcome(NamedTuple):
     """Empty if it finished."""
 
 
-def name_of(config: Mapping[str, Any], content_hash: str) -> str:
-    """A job's id: the name of its run, by the hash of config, data and code."""
-    return run_name(identity_of(config, content_hash, code_hash()))
-
-
 def earlier(folder: Path, names: Sequence[str]) -> Path:
     """The newest sweep beside `folder` that began with these very runs; `folder` itself if there is none."""
     for file in sorted(folder.parent.glob("*/sweep.json"), reverse=True):
@@ -48,6 +46,12 @@ def earlier(folder: Path, names: Sequence[str]) -> Path:
                 forget(folder)
             return file.parent
     return folder
+
+
+def outcomes(jobs: Sequence[Composed], retry_failed: bool) -> dict[int, Outcome]:
+    """{a job's number: what became of it}, of those that are not to be started."""
+    found = {job.number: outcome(job.config, job.name, retry_failed) for job in jobs}
+    return {number: known for number, known in found.items() if known is not None}
 
 
 def outcome(config: Mapping[str, Any], name: str, retry_failed: bool) -> Outcome | None:

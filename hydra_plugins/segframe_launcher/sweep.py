@@ -1,7 +1,8 @@
-"""A sweep as a whole: its parent run in the tracker, its jobs' processes, the table at its end.
+"""A sweep as a whole: its parent run in the tracker, what its jobs left, the table at its end.
 
 SWEEP_DIR/ holds multirun.yaml (Hydra's), sweep.json (resume.py), job_N.yaml (the job's config), job_N.json
-(its result or error) and, where folds were swept over, folds.json (fold_rows.py).
+(its result or error), job_N.log (what it said, where several run at once) and, where folds were swept over,
+folds.json (fold_rows.py).
 """
 
 from __future__ import annotations
@@ -10,10 +11,7 @@ import json
 import logging
 import math
 import signal
-import subprocess
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -21,10 +19,10 @@ from omegaconf import OmegaConf
 
 from hydra_plugins.segframe_launcher import resume
 from hydra_plugins.segframe_launcher.fold_rows import fold_rows, tracked
+from hydra_plugins.segframe_launcher.places import End, Order
 from hydra_plugins.segframe_launcher.sweep_table import print_table
 from segframe.atomic import write_json, write_text
 from segframe.catalog import build
-from segframe.interrupt import Interrupted
 from segframe.job import LESS_MEMORY
 from segframe.manager import Plugins
 from segframe.record import RUNNING, Record
@@ -34,7 +32,6 @@ from segframe.tracking import link
 log = logging.getLogger("segframe")
 
 _running: list[Sweep] = []
-SECONDS_TO_LEAVE = 5
 
 
 class Job(NamedTuple):
@@ -97,49 +94,32 @@ class Sweep:
         self.jobs.append(Job(number, overrides, objective, scores, known.error, str(record.folder)))
         return math.nan if objective is None else objective
 
-    def run_job(self, number: int, overrides: list[str], config: Mapping[str, Any]) -> float:
-        """Run a job in a process of its own, wait for it, and return its objective, nan if it has none."""
-        config_file, result_file = self.folder / f"job_{number}.yaml", self.folder / f"job_{number}.json"
+    def order(self, number: int, config: Mapping[str, Any], told: str) -> Order:
+        """The process of a job, for a place to start: python -m segframe.job."""
+        config_file, result_file = self._files(number)
         write_text(config_file, OmegaConf.to_yaml(OmegaConf.create(dict(config))))
         result_file.unlink(missing_ok=True)
-        command = [
-            sys.executable,
-            "-m",
-            "segframe.job",
-            str(config_file),
-            str(result_file),
-            self.parent or "",
-        ]
-        process = subprocess.Popen(command)
-        with _passing_on_sigterm(process):
-            try:
-                code = process.wait()
-            except KeyboardInterrupt as stop:
-                # Ctrl-C reaches the job too: it saves and leaves. Wait for that; a second one ends both.
-                self.interrupted = getattr(stop, "signal_number", signal.SIGINT)
-                _wait_or_kill(process)
-                raise
+        command = ["-m", "segframe.job", str(config_file), str(result_file), self.parent or ""]
+        return Order(command, self.folder / f"job_{number}.log", told)
+
+    def take_in(self, number: int, overrides: list[str], end: End) -> float:
+        """Note how a job ended; returns its objective, nan if it has none."""
+        result_file = self._files(number)[1]
         found = json.loads(result_file.read_text()) if result_file.exists() else {}
         error = found.get("error", "")
-        if code and not error:
-            error = _ended_by(-code) if code < 0 else f"exit code {code}"
+        if end.code and not error:
+            error = end.why or (_ended_by(-end.code) if end.code < 0 else f"exit code {end.code}")
         out_dir = found.get("out_dir", "")
-        if code:
-            log.warning("Job %d failed (%s).", number, error.splitlines()[0])
+        if end.code:
+            if self.interrupted is None:
+                log.warning("Job %d failed (%s).", number, error.splitlines()[0])
             self._close_run(out_dir, error)
-        self.jobs.append(
-            Job(
-                number,
-                overrides,
-                found.get("objective"),
-                found.get("scores", {}),
-                error,
-                out_dir,
-                found.get("pruned"),
-            )
-        )
-        objective = found.get("objective")
-        return math.nan if objective is None or code else objective
+        objective, scores, pruned = found.get("objective"), found.get("scores", {}), found.get("pruned")
+        self.jobs.append(Job(number, overrides, objective, scores, error, out_dir, pruned))
+        return math.nan if objective is None or end.code else objective
+
+    def _files(self, number: int) -> tuple[Path, Path]:
+        return self.folder / f"job_{number}.yaml", self.folder / f"job_{number}.json"
 
     def _close_run(self, out_dir: str, error: str) -> None:
         """A job that was killed could not end its run itself: not in its folder, not in the tracker."""
@@ -176,34 +156,6 @@ class Sweep:
         return 1 if failed else 0
 
 
-@contextmanager
-def _passing_on_sigterm(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """SIGTERM comes to this process alone; the job gets it too, saves and leaves."""
-
-    def stop(number: int, _: object) -> None:
-        process.send_signal(number)
-        raise Interrupted(number)
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _wait_or_kill(process: subprocess.Popen[bytes]) -> None:
-    """Wait for a job that was told to stop; a second Ctrl-C leaves it a moment, then none."""
-    try:
-        process.wait()
-    except KeyboardInterrupt:
-        try:
-            process.wait(SECONDS_TO_LEAVE)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        raise
-
-
 def _ended_by(number: int) -> str:
     """The error of a job that a signal ended."""
     told = f"{resume.ENDED_BY}{signal.Signals(number).name}"
@@ -224,6 +176,11 @@ def begin(plugins: Plugins, folder: Path, config: Mapping[str, Any], names: Sequ
     if not _running:
         _running.append(Sweep(plugins, folder, config, names))
     return _running[0]
+
+
+def has_begun() -> bool:
+    """Whether jobs of this process's sweep have been launched before."""
+    return bool(_running)
 
 
 def forget(folder: Path) -> None:

@@ -40,7 +40,7 @@ class OptunaSweeper(Sweeper):
         if study is not None and not any(word.startswith("hydra.sweep.dir=") for word in own):
             with open_dict(config), read_write(config):
                 config.hydra.sweep.dir = str(Path(config.runs_dir) / "sweeps" / study)
-        self.context, self.master = hydra_context, config
+        self.context, self.master, self.launched = hydra_context, config, False
         self.launcher: Launcher = HydraPlugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
@@ -114,7 +114,15 @@ class OptunaSweeper(Sweeper):
                 group.append(ready.pop(0))
             first = group[0][0].number
             running.jobs[:] = [job for job in running.jobs if job.number not in {t.number for t, _ in group}]
-            self.launcher.launch([overrides for _, overrides in group], initial_job_idx=first)
+            try:
+                self.launcher.launch([overrides for _, overrides in group], initial_job_idx=first)
+            except SegframeError as error:
+                if not self.launched:  # it is not these values that are wrong
+                    raise
+                log.warning("%s", error)
+                running.jobs.extend(search.told_impossible(trial, error) for trial, _ in group)
+                continue
+            self.launched = True
             ended = {job.number: job for job in running.jobs}
             for trial, _ in group:
                 search.tell(trial, ended[trial.number])

@@ -39,7 +39,10 @@ class Report:
     def lines(self) -> list[str]:
         """Write study.json, and return what is to be printed below the sweep's table."""
         search, best, importance = self.search, self._best(), self._importance()
-        states = {state: len(search.trials(state)) for state in TrialState}
+        again = search.tried_again()
+        states = {
+            state: sum(trial.number not in again for trial in search.trials(state)) for state in TrialState
+        }
         told = [
             f"study {search.name}: {states[TrialState.COMPLETE]} trials finished, "
             f"{states[TrialState.PRUNED]} pruned, {states[TrialState.FAIL]} failed"

@@ -92,10 +92,10 @@ class Search:
 
     def counted(self) -> int:
         """Trials that count for n_trials: all that ended or run, but those that are tried again."""
-        again, waiting = self._tried_again(), TrialState.WAITING
+        again, waiting = self.tried_again(), TrialState.WAITING
         return sum(trial.number not in again and trial.state != waiting for trial in self.trials())
 
-    def _tried_again(self) -> set[int]:
+    def tried_again(self) -> set[int]:
         """Numbers of failed trials whose values a later one has, or will have."""
         return {trial.user_attrs[RETRY_OF] for trial in self.trials() if RETRY_OF in trial.user_attrs}
 
@@ -116,7 +116,7 @@ class Search:
     def try_failed_again(self) -> None:
         """Queue the values of failed trials again, each once."""
         for trial in self.trials(TrialState.FAIL):
-            if trial.params and trial.number not in self._tried_again():
+            if trial.params and trial.number not in self.tried_again():
                 self.study.enqueue_trial(trial.params, user_attrs={RETRY_OF: trial.number})
 
     def ask(self, count: int) -> list[FrozenTrial]:
@@ -183,9 +183,11 @@ class Search:
         return job
 
     def jobs(self) -> list[Job]:
-        """The jobs of trials that have ended, as the sweep's table shows them."""
-        found = []
+        """The jobs of trials that have ended, as the table shows them; a second try stands for both."""
+        found, again = [], self.tried_again()
         for trial in self.trials():
+            if trial.number in again:
+                continue
             if trial.state.is_finished() and trial.params.keys() == self.space.keys():
                 value = trial.value if trial.state == TrialState.COMPLETE else None
                 known = outcome_of(trial)

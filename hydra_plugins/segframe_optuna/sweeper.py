@@ -70,11 +70,11 @@ class OptunaSweeper(Sweeper):
         search = Search(self.checked, space, fixed, folder, storage_uri(self.checked, folder), job)
         running = sweep.begin(checker.plugins, folder, job)
         OmegaConf.save(self.master, folder / "multirun.yaml")
+        if job["sweep"]["retry_failed"]:
+            search.try_failed_again()
         running.jobs.extend(search.jobs())
         running.conclusion = Report(search)
         left = search.left_running()
-        if job["sweep"]["retry_failed"]:
-            search.try_failed_again()
         self._go(search, running, checker, left)
 
     def _go(self, search: Search, running: Any, checker: Checker, left: list[Any]) -> None:

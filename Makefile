@@ -63,7 +63,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 lock: | $(VENV)/bin/uv
 	$(COMPILE) --extra cpu -o requirements.lock
 	$(COMPILE) --extra gpu -c requirements.lock -o requirements-gpu.lock
-	$(COMPILE) --extra cpu --extra dev --extra tfds -c requirements.lock -o requirements-dev.lock
+	$(COMPILE) --extra cpu --extra dev --extra optuna --extra tfds -c requirements.lock -o requirements-dev.lock
 
 clean:
 	rm -rf $(VENV) build *.egg-info

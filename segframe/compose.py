@@ -40,8 +40,9 @@ def register() -> None:
     from hydra_plugins.segframe_launcher.launcher import ProcessLauncher
     from hydra_plugins.segframe_launcher.ray_launcher import RayLauncher
     from hydra_plugins.segframe_launcher.submitit_launcher import SubmititLauncher
+    from hydra_plugins.segframe_optuna.sweeper import OptunaSweeper
 
-    for plugin in (PluginConfigs, ProcessLauncher, RayLauncher, SubmititLauncher):
+    for plugin in (PluginConfigs, ProcessLauncher, RayLauncher, SubmititLauncher, OptunaSweeper):
         Plugins.instance().register(plugin)
 
 

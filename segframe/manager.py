@@ -32,6 +32,7 @@ BUILTIN_PLUGINS = (
     "segframe.plugins.synthetic",
     "segframe.plugins.toy",
     "segframe.plugins.track_command",
+    "segframe.plugins.trial",
     "segframe.plugins.ui_command",
 )
 

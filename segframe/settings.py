@@ -80,11 +80,26 @@ class Device(TypedDict):
     gpu_memory_share: Annotated[float, _share()] | None
 
 
+class Trial(TypedDict):
+    """sweep.trial: which trial of an Optuna study a job is, and when it is given up."""
+
+    __pydantic_config__ = {"extra": "forbid"}  # type: ignore[misc]
+    study: str
+    storage: str
+    number: Annotated[int, _at_least(0)]
+    pruner: Literal["median", "hyperband", "none"]
+    pruner_startup_trials: Annotated[int, _at_least(0)]
+    min_epochs: Annotated[int, _at_least(1)]
+
+
 class Sweep(TypedDict):
     """The section sweep of conf/config.yaml."""
 
     __pydantic_config__ = {"extra": "forbid"}  # type: ignore[misc]
     preflight: bool | Literal["auto", "only"]
+    resume: bool
+    retry_failed: bool
+    trial: Trial | None
 
 
 OWN: dict[str, Any] = {

@@ -19,16 +19,9 @@ def config():
         for name in ("split", "train", "device")
     }
     plugged = {name: {"name": "x"} for name in ("dataset", "model", "loss", "optimizer", "tracker")}
-    return {
-        "seed": 0,
-        "runs_dir": "runs",
-        "run_dir": None,
-        "sweep": {"preflight": "auto"},
-        "augment": {},
-        "metrics": {},
-        **own,
-        **plugged,
-    }
+    sweep = {"preflight": "auto", "resume": False, "retry_failed": False, "trial": None}
+    top = {"seed": 0, "runs_dir": "runs", "run_dir": None, "augment": {}, "metrics": {}, "sweep": sweep}
+    return {**top, **own, **plugged}
 
 
 def test_the_defaults_are_valid(config):
@@ -61,6 +54,8 @@ def test_the_defaults_are_valid(config):
         ("device.threads", 0, r"device.threads: expected"),
         ("device.gpu_memory_share", 0, r"device.gpu_memory_share: expected greater than 0, got 0"),
         ("sweep.preflight", "maybe", r"sweep.preflight: expected .*'auto' or 'only', got 'maybe'"),
+        ("sweep.resume", 1, "sweep.resume: expected a valid boolean, got 1"),
+        ("sweep.trial", {"study": "a"}, r"sweep.trial\.storage: expected"),
         ("seed", -1, r"seed: expected greater than or equal to 0, got -1"),
         ("modell", {}, r"modell: expected a key of conf/config.yaml, got 'modell'.\n  Did you mean 'model'"),
         ("model", None, r"model: expected a section with a name, got None"),

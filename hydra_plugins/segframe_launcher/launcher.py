@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hydra.core.utils import JobReturn, JobStatus, filter_overrides, setup_globals
 from hydra.plugins.launcher import Launcher
@@ -15,7 +14,11 @@ from omegaconf import DictConfig, open_dict
 
 from hydra_plugins.segframe_launcher.places import Place
 from segframe.errors import SegframeError
+from segframe.identity import code_hash, identity_of, run_name
 from segframe.preflight import PreflightOnly
+
+if TYPE_CHECKING:
+    from hydra_plugins.segframe_launcher.sweep import Job
 
 log = logging.getLogger("segframe")
 
@@ -31,6 +34,11 @@ class Composed(NamedTuple):
     """As its process will have it."""
     data_hash: str
     samples: dict[str, int]
+
+    @property
+    def name(self) -> str:
+        """Of its run."""
+        return run_name(identity_of(self.config, self.data_hash, code_hash()))
 
 
 class ProcessLauncher(Launcher):
@@ -56,7 +64,7 @@ class ProcessLauncher(Launcher):
         return LocalPlace(self.n_jobs)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        from hydra_plugins.segframe_launcher import sweep
+        from hydra_plugins.segframe_launcher import resume, sweep
         from hydra_plugins.segframe_launcher.places import stopping
         from segframe.manager import plugin_manager
 
@@ -70,28 +78,36 @@ class ProcessLauncher(Launcher):
             if first and place.line():
                 log.info("%s", place.line())
             jobs = [job._replace(config=place.adapt(job.config)) for job in jobs]
-            self._preflight(plugins, place, jobs, folder, first)
+            again, names = jobs[0].config["sweep"], [job.name for job in jobs]
+            known: dict[int, resume.Outcome] = {}
+            if again["resume"]:
+                known = resume.outcomes(jobs, again["retry_failed"])
+                folder = folder if sweep.has_begun() else resume.earlier(folder, names)
+            left = [job for job in jobs if job.number not in known]
+            if left:
+                self._preflight(plugins, place, left, folder, first)
         except (SegframeError, PreflightOnly, KeyboardInterrupt):
             sweep.forget(folder)
             raise
-        running = sweep.begin(plugins, folder, jobs[0].config)
-        orders = [
-            running.order(
-                job.number,
-                job.config,
-                f"Job {job.number} ({position + 1} of {len(jobs)}): {' '.join(job.overrides)}",
-            )
-            for position, job in enumerate(jobs)
-        ]
-        objectives = {}
+        running = sweep.begin(plugins, folder, jobs[0].config, names)
+        objectives, told = {}, {}
+        for position, job in enumerate(jobs):
+            before = known.get(job.number)
+            how = "" if before is None else ", failed before" if before.error else ", finished before"
+            words = " ".join(job.overrides)
+            told[job.number] = f"Job {job.number} ({position + 1} of {len(jobs)}){how}: {words}"
+            if before is not None:
+                log.info("%s", told[job.number])
+                objectives[job.number] = running.keep_job(job.number, job.overrides, before)
+        orders = [running.order(job.number, job.config, told[job.number]) for job in left]
         with stopping(place) as stop:
             try:
-                for end in place.run(orders):
-                    job = jobs[end.position]
+                for end in place.run(orders) if orders else ():
+                    job = left[end.position]
                     running.interrupted = stop.signal_number
                     objectives[job.number] = running.take_in(job.number, job.overrides, end)
                     if place.at_once != 1 and not end.code:
-                        _say_end(job.number, objectives[job.number], len(objectives), len(jobs))
+                        _say_end(running.jobs[-1], len(objectives), len(jobs))
             finally:
                 running.interrupted = stop.signal_number
             stop.leave()
@@ -144,9 +160,11 @@ class ProcessLauncher(Launcher):
             raise PreflightOnly
 
 
-def _say_end(number: int, objective: float, done: int, jobs: int) -> None:
-    told = "no val/dice" if math.isnan(objective) else f"val/dice {objective:.4f}"
-    log.info("Job %d finished: %s (%d of %d jobs ended).", number, told, done, jobs)
+def _say_end(job: Job, done: int, jobs: int) -> None:
+    told = "finished: no val/dice" if job.objective is None else f"finished: val/dice {job.objective:.4f}"
+    if job.pruned is not None:
+        told = f"pruned at epoch {job.pruned}"
+    log.info("Job %d %s (%d of %d jobs ended).", job.number, told, done, jobs)
 
 
 def _returned(job: Composed, objective: float) -> JobReturn:

@@ -13,12 +13,15 @@ if TYPE_CHECKING:
     from hydra_plugins.segframe_launcher.sweep import Job
 
 
-def print_table(jobs: Sequence[Job], rows: Sequence[FoldRow], *, folder: Path, where: str) -> None:
+def print_table(
+    jobs: Sequence[Job], rows: Sequence[FoldRow], *, folder: Path, where: str, lines: Sequence[str] = ()
+) -> None:
     """Print the jobs, then what the folds of each config come to together.
 
     Args:
         folder: of the sweep.
         where: the command that shows what the tracker keeps; empty if there is none.
+        lines: what the sweeper adds.
     """
     from rich.console import Console
     from rich.table import Table
@@ -53,6 +56,8 @@ def print_table(jobs: Sequence[Job], rows: Sequence[FoldRow], *, folder: Path, w
     for job in jobs:
         if job.error:
             console.print(f"job {job.number} {_state(job)}: {job.error}", markup=False)
+    for line in lines:
+        console.print(line, markup=False)
     console.print(f"sweep: {folder}", markup=False)
     if where:
         console.print(f"compare: {where}", markup=False)
@@ -60,7 +65,7 @@ def print_table(jobs: Sequence[Job], rows: Sequence[FoldRow], *, folder: Path, w
 
 def _state(job: Job) -> str:
     if not job.error:
-        return "finished"
+        return "finished" if job.pruned is None else f"PRUNED at epoch {job.pruned}"
     return "stopped" if job.error.startswith("stopped") else "FAILED"
 
 

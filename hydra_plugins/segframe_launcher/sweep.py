@@ -113,7 +113,8 @@ class Sweep:
         if end.code:
             if self.interrupted is None:
                 log.warning("Job %d failed (%s).", number, error.splitlines()[0])
-            self._close_run(out_dir, error)
+            if not error.startswith("stopped"):  # then it has ended its run itself, as stopped
+                self._close_run(out_dir, error)
         objective, scores, pruned = found.get("objective"), found.get("scores", {}), found.get("pruned")
         self.jobs.append(Job(number, overrides, objective, scores, error, out_dir, pruned))
         return math.nan if objective is None or end.code else objective

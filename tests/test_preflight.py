@@ -118,7 +118,7 @@ def test_the_table_names_what_varies_and_the_totals(capsys, caplog):
     out = capsys.readouterr().err
     assert "2 combinations of 16 jobs" in out and "model.depth" in out and " x " not in out
     assert re.search(r"│ 0, 2, 4, 6, 8, 10 \+2 +│ 0 +│ 4x32x32x1 │ 1,234 +│ 250 ms +│ 0\.9 GiB", out)
-    assert "2.0 GiB" in out
+    assert "2.0 GiB" in out and "2.5 s" in out
     total = 8 * (11 + 12.5 + 3.125) + 8 * (11 + 125 + 3.125)
     assert f"16 jobs take about {total / 2 / 60:.0f} min, 2 at once" in caplog.text
     assert "2 jobs at once need about" in caplog.text  # 2 PiB
@@ -148,13 +148,9 @@ SABOTEUR = textwrap.dedent(
 
 
 @pytest.fixture
-def command(tmp_path):
+def command(tmp_path, installed):
     """Runs `python -m segframe WORDS` with a model that fails as it is told."""
-    (tmp_path / "path" / "broken_net-1.dist-info").mkdir(parents=True)
-    (tmp_path / "path" / "broken_net.py").write_text(SABOTEUR)
-    info = tmp_path / "path" / "broken_net-1.dist-info"
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken-net\nVersion: 1\n")
-    (info / "entry_points.txt").write_text("[segframe]\nbroken_net = broken_net\n")
+    path = str(installed("broken_net", SABOTEUR))
     (tmp_path / "conf" / "model").mkdir(parents=True)
     (tmp_path / "conf" / "model" / "broken.yaml").write_text("name: broken\nhow: raises\n")
     folder = tmp_path / "work"
@@ -166,7 +162,7 @@ def command(tmp_path):
              "tracker=none", "dataset.samples_train=8", "dataset.samples_val=2", "dataset.samples_test=2",
              "dataset.size=32", "train.epochs=1"],
             cwd=folder, capture_output=True, text=True, timeout=600,
-            env={**os.environ, "PYTHONPATH": str(tmp_path / "path"), "SEGFRAME_CACHE": str(tmp_path / "c")},
+            env={**os.environ, "PYTHONPATH": path, "SEGFRAME_CACHE": str(tmp_path / "c")},
         )  # fmt: skip
         return done, folder
 

@@ -55,8 +55,8 @@ def print_table(
             console.print(f"test images of all folds together{of and f', {of}'}: {', '.join(together)}")
     for job in jobs:
         if job.error:
-            told = job.error.removeprefix("stopped: ")
-            console.print(f"job {job.number} {_state(job)}: {told}", markup=False)
+            why = job.error.removeprefix("stopped: ")
+            console.print(f"job {job.number} {_state(job)}: {why}", markup=False)
     for line in lines:
         console.print(line, markup=False)
     console.print(f"sweep: {folder}", markup=False)

@@ -6,10 +6,12 @@ import os
 
 
 def torch_environment() -> dict[str, str]:
-    """This process's, but with TORCH_LD_LIBRARY_PATH, where it is given, in place of LD_LIBRARY_PATH.
+    """This process's, with TORCH_LD_LIBRARY_PATH and TORCH_PYTHONPATH, where given, for those without TORCH_.
 
-    CUDA libraries that TensorFlow is pointed to by LD_LIBRARY_PATH may be of another version than PyTorch's
-    own, which then does not start.
+    CUDA libraries that TensorFlow is pointed to may be of other versions than PyTorch's own, which then does
+    not start: it looks for them along both paths, below nvidia/ on the second.
     """
-    own = os.environ.get("TORCH_LD_LIBRARY_PATH")
-    return dict(os.environ) | ({} if own is None else {"LD_LIBRARY_PATH": own})
+    names = ("LD_LIBRARY_PATH", "PYTHONPATH")
+    return dict(os.environ) | {
+        name: os.environ[f"TORCH_{name}"] for name in names if f"TORCH_{name}" in os.environ
+    }

@@ -28,14 +28,16 @@ from typing import TYPE_CHECKING, Any
 from segframe.dataset import IGNORED, Sample
 from segframe.errors import SegframeError
 from segframe.hooks import hookimpl
+from segframe.plugins.hdf5_blocks import WINDOW_BYTES, Blocks
 from segframe.plugins.hdf5_file import BROKEN, damaged, open_file, understood
+from segframe.plugins.hdf5_split import Arrays, Split, as_sample
+from segframe.plugins.hdf5_stored import StoredArray, raw_file
 
 if TYPE_CHECKING:
     import numpy as np
 
     from segframe.plugins.hdf5_facts import Classes
     from segframe.plugins.hdf5_layout import Facts
-    from segframe.plugins.hdf5_split import Split
 
 log = logging.getLogger("segframe")
 
@@ -81,6 +83,8 @@ class Hdf5Dataset:
         self._splits = dict(splits)
         self._file, self._process = file, os.getpid()
         self._lock = threading.Lock()
+        self._arrays = Arrays(file, raw_file(file))
+        self._blocks = Blocks()
         self._new_ids, self._is_class = _tables(classes)
         known = classes.in_all if classes.ignore_index is None else classes.ignore_index
         self._plain_below = min(self.num_classes, known)  # ids below it are classes and keep their number
@@ -119,7 +123,7 @@ class Hdf5Dataset:
 
     def masks(self, split: str, index: int) -> np.ndarray:
         """(height, width) uint8 class ids as the file has them."""
-        return self._arrays(split, index, "masks")[0]
+        return self._stored(split, index, "masks")[0]
 
     def file_classes(self) -> tuple[tuple[str, ...], int | None]:
         """Class names as the file counts them, one that is ignored included, and its void id."""
@@ -139,6 +143,7 @@ class Hdf5Dataset:
         """Let go of the file, so that it can be written again."""
         with self._lock:
             self._file.close()
+            self._arrays = Arrays(self._file)
 
     def _split(self, split: str) -> Split:
         if split not in self._splits:
@@ -151,27 +156,46 @@ class Hdf5Dataset:
         return self._splits[split]
 
     def _checked(self, split: str, index: int) -> tuple[np.ndarray, np.ndarray]:
-        image, mask = self._arrays(split, index, "images", "masks")
+        image, mask = self._stored(split, index, "images", "masks")
         if mask.max() < self._plain_below:  # a table costs several times as much
             return image, mask
         if not self._is_class[mask].all():
             raise self._wrong_ids(split, index, mask)
         return image, self._new_ids[mask]
 
-    def _arrays(self, split: str, index: int, *kinds: str) -> list[np.ndarray]:
+    def _stored(self, split: str, index: int, *kinds: str) -> list[np.ndarray]:
+        """The sample's arrays, with the ids of the file."""
         samples = self._split(split)
         if not 0 <= index < len(samples.ids):
             raise IndexError(f"{split} has {len(samples.ids)} samples, there is no index {index}")
         try:
-            # HDF5 is one thread at a time; d[i] in a loop, since fancy indexing is 30 to 1,000 times slower.
-            with self._lock:
-                if self._process != os.getpid():
-                    self._file, self._process = open_file(self.path), os.getpid()
-                begun = [samples.fetch(self._file, kind, index) for kind in kinds]
-            return [finish() for finish in begun]
+            return [as_sample(self._read(split, kind, index), kind) for kind in kinds]
         except BROKEN as error:
             where = f"data file {self.path}, {split} sample {samples.ids[index]!r}"
             raise damaged(where, error, "an image and a mask that can be read") from error
+
+    def _read(self, split: str, kind: str, index: int) -> np.ndarray:
+        array, place = self._array(split, kind, index), self._split(split).place(index)
+        if array.rows == 1 or array.block_bytes > WINDOW_BYTES:
+            return array.read(place)
+        block = place // array.rows
+        start = block * array.rows
+        whole = self._blocks.get(
+            (split, kind, block),
+            array.block_bytes,
+            lambda: array.read(start, min(start + array.rows, len(array))),
+        )
+        return whole[place - start].copy()
+
+    def _array(self, split: str, kind: str, index: int) -> StoredArray:
+        """The array that a sample lies in."""
+        samples = self._split(split)
+        with self._lock:  # HDF5 is one thread at a time
+            if self._process != os.getpid():
+                file = open_file(self.path)
+                self._file, self._process, self._blocks = file, os.getpid(), Blocks()
+                self._arrays = Arrays(file, raw_file(file))
+            return self._arrays.of(samples, kind, index)
 
     def _wrong_ids(self, split: str, index: int, mask: np.ndarray) -> SegframeError:
         import numpy as np

@@ -11,10 +11,10 @@ import io
 import itertools
 import math
 import os
-from array import array
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from segframe.plugins.hdf5_chunk_index import ChunkIndex
 from segframe.plugins.hdf5_codecs import DEFLATE, FLETCHER32, bomb, inflates_to_more, undo, undone_here
 
 if TYPE_CHECKING:
@@ -50,6 +50,8 @@ class StoredArray:
         raw: of its file.
 
     Attributes:
+        name, dtype: in the file.
+        shape: (samples, ...), also of one sample.
         rows: samples that are stored together; reading one costs as much as reading all of them.
 
     Raises:
@@ -61,10 +63,11 @@ class StoredArray:
 
         self._array, self._batch, self._raw = stored, batch, raw
         self._filters = filters_of(stored)
-        self.dtype = stored.dtype
+        self.name, self.dtype = stored.name, stored.dtype
         self.shape: tuple[int, ...] = stored.shape if batch else (1, *stored.shape)
         self._where = f"data file {stored.file.filename}, {stored.name}"
-        self._offset, self._chunks = None, None
+        self._offset: int | None = None
+        self._chunks: tuple[int, ...] = ()
         of_numpy = h5py.h5t.py_create(stored.dtype, logical=True)
         self._here = raw is not None and bool(stored.id.get_type().equal(of_numpy))
         if stored.chunks is None:
@@ -75,7 +78,11 @@ class StoredArray:
         self._chunks = tuple(stored.chunks) if batch else (1, *stored.chunks)
         self.rows = min(self._chunks[0], self.shape[0])
         self._here &= undone_here(self._filters)
-        self._index_chunks()
+        self._grid = tuple(
+            math.ceil(size / step) for size, step in zip(self.shape, self._chunks, strict=True)
+        )
+        self._index = ChunkIndex(stored, batch, self._chunks, self._grid)
+        self._here &= len(self._index) == math.prod(self._grid)  # HDF5 knows what to fill in
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -85,8 +92,11 @@ class StoredArray:
         """Bytes of `rows` samples."""
         return self.rows * math.prod(self.shape[1:]) * self.dtype.itemsize
 
-    def read(self, start: int, stop: int | None = None) -> np.ndarray:
+    def read(self, start: int, stop: int | None = None, out: np.ndarray | None = None) -> np.ndarray:
         """Samples start to stop, (stop - start, ...), or without `stop` one, (...), in the file's dtype.
+
+        Args:
+            out: C-contiguous, of that shape and dtype: where to put them.
 
         Raises:
             SegframeError: a chunk does not inflate to what it should.
@@ -95,11 +105,16 @@ class StoredArray:
         import numpy as np
 
         if stop is None:
-            return self.read(start, start + 1)[0]
+            return self.read(start, start + 1, None if out is None else out[None])[0]
         if not self._here:
-            return self._by_hdf5(start, stop)
-        out = np.empty((stop - start, *self.shape[1:]), self.dtype)
-        if self._chunks is None:
+            values = self._by_hdf5(start, stop)
+            if out is None:
+                return values
+            out[:] = values
+            return out
+        if out is None:
+            out = np.empty((stop - start, *self.shape[1:]), self.dtype)
+        if not self._chunks:
             self._bytes_at(self._offset + start * out[0].nbytes, out.reshape(-1).view(np.uint8))
             return out
         chunk = np.empty(0, np.uint8)
@@ -124,31 +139,6 @@ class StoredArray:
             ]
         return out
 
-    def _index_chunks(self) -> None:
-        """Where each chunk lies, how many bytes it has there, and which filters it was spared."""
-        import numpy as np
-
-        self._grid = tuple(
-            math.ceil(size / step) for size, step in zip(self.shape, self._chunks, strict=True)
-        )
-        found = array("q")
-        lead = () if self._batch else (0,)
-
-        def note(stored: Any) -> None:
-            place = 0
-            for first, step, many in zip(
-                (*lead, *stored.chunk_offset), self._chunks, self._grid, strict=True
-            ):
-                if first // step >= many:
-                    return  # left over from when the array was larger
-                place = place * many + first // step
-            found.extend((place, stored.byte_offset, stored.size, stored.filter_mask))
-
-        self._array.id.chunk_iter(note)
-        table = np.frombuffer(found, np.int64).reshape(-1, 4)
-        self._index = table[table[:, 0].argsort()].T.copy()
-        self._here &= len(table) == math.prod(self._grid)  # HDF5 knows what to fill in
-
     def _chunks_of(self, start: int, stop: int) -> Iterator[tuple[int, tuple[int, ...]]]:
         """(place in the index, corner) of each chunk that has something of these samples."""
         first, last = start // self._chunks[0], (stop - 1) // self._chunks[0]
@@ -160,7 +150,7 @@ class StoredArray:
 
     def _unpack(self, place: int, out: np.ndarray) -> None:
         """One chunk -> (bytes,) uint8."""
-        found = self._found(place, out.size)
+        found = self._bounded(place, out.size)
         if found is None:
             raise bomb(self._where, out.size)
         offset, stored, skipped = found
@@ -171,24 +161,21 @@ class StoredArray:
         self._bytes_at(offset, packed)
         undo(packed, self._filters, skipped, out, self.dtype.itemsize, self._where)
 
-    def _found(self, place: int, size: int) -> tuple[int, int, int] | None:
-        """Offset, bytes and spared filters of a chunk; None where it was not written.
+    def _bounded(self, place: int, size: int) -> tuple[int, int, int] | None:
+        """As ChunkIndex.find. No filter makes a chunk larger by more than a little.
 
-        No filter makes a chunk larger by more than a little: so what LZF, which is not stopped where HDF5
-        inflates it, can make of one is bounded.
+        So what LZF, which is not stopped where HDF5 inflates it, can make of one is bounded.
 
         Raises:
-            SegframeError: more bytes than that.
+            SegframeError: it is larger.
         """
-        at = int(self._index[0].searchsorted(place))
-        if at == self._index.shape[1] or self._index[0, at] != place:
-            return None
-        offset, stored, skipped = (int(value) for value in self._index[1:, at])
-        if stored > size + size // 8 + 4096:
+        found = self._index.find(place)
+        if found and found[1] > size + size // 8 + 4096:
             raise bomb(self._where, size)
-        return offset, stored, skipped
+        return found
 
     def _bytes_at(self, offset: int, out: Any) -> None:
+        assert self._raw is not None
         left = memoryview(out)
         while left:
             there = _read_at(self._raw.fileno(), left, offset)
@@ -197,7 +184,7 @@ class StoredArray:
             left, offset = left[there:], offset + there
 
     def _by_hdf5(self, start: int, stop: int) -> np.ndarray:
-        if self._chunks is not None and self._filters:
+        if self._filters:
             for place, corner in self._chunks_of(start, stop):
                 self._check_chunk(place, corner)
         return self._array[start:stop] if self._batch else self._array[()][None]
@@ -205,7 +192,7 @@ class StoredArray:
     def _check_chunk(self, place: int, corner: tuple[int, ...]) -> None:
         """HDF5 inflates a chunk as far as it goes, whatever its size should be: see that it is not far."""
         size = math.prod(self._chunks) * self.dtype.itemsize
-        found = self._found(place, size)
+        found = self._bounded(place, size)
         if found is None or DEFLATE not in self._filters or found[1] * DEFLATE_RATIO <= max(2**26, size):
             return
         at = self._filters.index(DEFLATE)

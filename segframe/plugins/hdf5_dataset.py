@@ -148,8 +148,8 @@ class Hdf5Dataset:
         for array in arrays:
             if array.block_bytes > WINDOW_BYTES and array.rows > 1:
                 log.warning(
-                    "%s: %d samples lie in each chunk of %s, %d MB: reading one inflates all of them. Write it "
-                    "with one sample a chunk: h5repack -l %s:CHUNK=%s IN.h5 OUT.h5",
+                    "%s: %d samples lie in each chunk of %s, %d MB: reading one inflates all of them. "
+                    "Write one sample a chunk: h5repack -l %s:CHUNK=%s IN.h5 OUT.h5",
                     self.path, array.rows, array.name, array.block_bytes // 10**6, array.name.lstrip("/"),
                     "x".join(map(str, (1, *array.shape[1:]))),
                 )  # fmt: skip

@@ -69,6 +69,7 @@ def put_together(
     from segframe.outputs import check_outputs
     from segframe.pipeline import Pipeline
     from segframe.requested_metrics import RequestedMetrics
+    from segframe.sample_cache import cached
     from segframe.step import Steps
     from segframe.weight_average import WeightAverage
 
@@ -84,7 +85,7 @@ def put_together(
     loss = build(plugins, "loss", config["loss"], **known_of_data)
     maps = maps_of(plugins, loss, config["loss"]["name"], dataset, augmentations, interrupt.leave)
     pipeline = Pipeline(
-        dataset,
+        cached(dataset, chosen, config["device"]["cache"], interrupt.leave),
         chosen,
         batch_size=train["batch_size"],
         seed=config["seed"],

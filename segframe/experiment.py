@@ -19,6 +19,7 @@ from segframe.errors import SegframeError
 from segframe.folds import seen_as_fold
 from segframe.interrupt import Interrupt, catching
 from segframe.manager import Plugins
+from segframe.order import order_facts
 from segframe.quiet import import_tensorflow
 from segframe.record import FINISHED, RUNNING, Record, ending
 from segframe.resume import run_folder
@@ -122,6 +123,7 @@ def run_experiment(
     tracker = build(plugins, "tracker", config["tracker"])
     own = identity.identity_of(config, dataset.content_hash, identity.code_hash())
     chosen = parts(dataset, config["split"])
+    own |= order_facts(dataset, chosen["train"])
     probe_values(plugins, config, dataset, chosen)
     record, fresh = run_folder(config, own)
     with record.lock():

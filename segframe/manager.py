@@ -14,6 +14,7 @@ from segframe.errors import SegframeError, nearest
 
 BUILTIN_PLUGINS = (
     "segframe.plugins.augmentations",
+    "segframe.plugins.cache_command",
     "segframe.plugins.compare_command",
     "segframe.plugins.data_command",
     "segframe.plugins.fit",

@@ -1,7 +1,7 @@
 """Data set -> batches: order, augmentation, padding, prefetch. The same batches for a seed, always.
 
 A batch is {"image": (batch, height, width, channels) uint8 raw, or float32 raw or augmented,
-"mask": (batch, height, width) int32 class ids with IGNORED on padding, "index": (batch,) int64 positions in
+"mask": (batch, height, width) uint8 class ids with IGNORED on padding, "index": (batch,) int64 positions in
 the part, "size": (batch, 2) int32 height and width before padding}, and (batch, height, width, channels) of
 each map that the loss asks for, by its name. Height and width are the largest of the batch, rounded up to the
 model's size multiple; images are continued by their edge pixels, below and right.
@@ -18,9 +18,11 @@ import numpy as np
 import tensorflow as tf
 
 from segframe.batch import MASK_PADDING, pad_edges, padded_size
+from segframe.batch_reading import BatchReader
 from segframe.dataset import Dataset
 from segframe.errors import SegframeError
 from segframe.normalisation import Normalisation, measure
+from segframe.order import blocks_of, shuffled
 from segframe.split import Part
 
 as_it_is = tf.autograph.experimental.do_not_convert
@@ -63,6 +65,7 @@ class Pipeline:
                 got=f"values from {self.normalisation.low:g} to {self.normalisation.high:g} in train",
                 remedy="Scale the float images in the file to [0, 1], or choose augment=none.",
             )
+        self._blocks = blocks_of(dataset, self.parts["train"])
         first = dataset.read(self.parts["train"].split, self.parts["train"].indices[:1])[0]
         self.image_dtype = tf.as_dtype(first.image.dtype)
 
@@ -72,7 +75,7 @@ class Pipeline:
 
     def order(self, epoch: int) -> np.ndarray:
         """(samples,) positions in the training part, shuffled by seed and epoch."""
-        return self._random(epoch, 0).permutation(len(self.parts["train"].ids))
+        return shuffled(self._random(epoch, 0), len(self.parts["train"].ids), self._blocks)
 
     def stream(self, epoch: int, start_step: int = 0) -> Iterator[dict[str, tf.Tensor]]:
         """Training batches from this step of this epoch on, epoch after epoch without end.
@@ -81,9 +84,12 @@ class Pipeline:
         the next one's batches are read.
         """
         passes = self._passes(epoch, start_step * self.batch_size)
-        return iter(
-            passes.flat_map(as_it_is(lambda one: self._batches("train", one, self.augmentations))).prefetch(2)
-        )
+        if self.augmentations:
+            batches = passes.flat_map(as_it_is(lambda one: self._batches("train", one, self.augmentations)))
+        else:  # so that the next pass is begun while this one ends
+            groups = passes.flat_map(as_it_is(lambda one: one.batch(self.batch_size)))
+            batches = self._read("train", groups)
+        return iter(batches.prefetch(2))
 
     def full_batches(self, start_step: int = 0) -> Iterator[dict[str, tf.Tensor]]:
         """Training batches from this step of the run on, pass after pass without end, all of `batch_size`.
@@ -132,37 +138,57 @@ class Pipeline:
 
     def _batches(self, part: str, samples: tf.data.Dataset, augmentations: Sequence[Any]) -> tf.data.Dataset:
         """Batches of `samples`, (position, seed) each."""
-        channels = self.dataset.image_shape[2]
-        chosen = self.parts[part]
-
-        def read(position: np.ndarray) -> tuple[np.ndarray, ...]:
-            sample = self.dataset.read(chosen.split, [chosen.indices[int(position)]])[0]
-            return sample.image, sample.mask, *(maker.make(sample.mask) for maker in self.maps.values())
+        if not augmentations:
+            return self._read(part, samples.batch(self.batch_size))
+        reader = BatchReader(self.dataset, self.parts[part], self.maps)
 
         def load(position: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
-            dtypes = [self.image_dtype, tf.uint8, *(tf.as_dtype(maker.dtype) for maker in self.maps.values())]
-            image, mask, *maps = tf.numpy_function(read, [position], dtypes, stateful=False)
-            image = tf.ensure_shape(image, (None, None, channels))
-            target = {"mask": tf.cast(tf.ensure_shape(mask, (None, None)), tf.int32)}
-            for (name, maker), values in zip(self.maps.items(), maps, strict=True):
-                target[name] = tf.ensure_shape(values, (None, None, maker.channels))
-            if augmentations:
-                image = tf.cast(image, tf.float32) * self.normalisation.scale
-                for number, augment in enumerate(augmentations):
-                    own = tf.random.experimental.stateless_fold_in(seed, number)
-                    image, target = augment(image, target, own)
+            read = tf.numpy_function(reader.sample, [position], self._dtypes(), stateful=False)
+            image, target = self._named(read, ())
+            target["mask"] = tf.cast(target["mask"], tf.int32)
+            image = tf.cast(image, tf.float32) * self.normalisation.scale
+            for number, augment in enumerate(augmentations):
+                own = tf.random.experimental.stateless_fold_in(seed, number)
+                image, target = augment(image, target, own)
+            target["mask"] = tf.cast(target["mask"], tf.uint8)
             return {"image": image, **target, "size": tf.shape(image)[:2], "index": position}
 
         batches = samples.map(as_it_is(load), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        padding = {"mask": tf.constant(MASK_PADDING["mask"], tf.int32)}
-        padding |= {name: tf.constant(maker.padding, maker.dtype) for name, maker in self.maps.items()}
-        batches = batches.padded_batch(
-            self.batch_size,
-            padding_values={
-                "image": tf.zeros((), batches.element_spec["image"].dtype),
-                **padding,
-                "size": tf.zeros((), tf.int32),
-                "index": tf.zeros((), tf.int64),
-            },
-        )
+        padding = {"image": tf.zeros((), tf.float32), **self._padding()}
+        padding |= {"size": tf.zeros((), tf.int32), "index": tf.zeros((), tf.int64)}
+        return self._padded(batches.padded_batch(self.batch_size, padding_values=padding))
+
+    def _read(self, part: str, groups: tf.data.Dataset) -> tf.data.Dataset:
+        """Batches of `groups`, (positions, seeds) of a batch each, as they are stored."""
+        reader = BatchReader(self.dataset, self.parts[part], self.maps)
+
+        def load(positions: tf.Tensor, seeds: tf.Tensor) -> dict[str, tf.Tensor]:
+            dtypes = [*self._dtypes(), tf.int32]
+            *read, sizes = tf.numpy_function(reader.batch, [positions], dtypes, stateful=False)
+            image, target = self._named(read, (None,))
+            return {"image": image, **target, "size": tf.ensure_shape(sizes, (None, 2)), "index": positions}
+
+        batches = groups.map(as_it_is(load), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        return self._padded(batches)
+
+    def _dtypes(self) -> list[tf.DType]:
+        return [self.image_dtype, tf.uint8, *(tf.as_dtype(maker.dtype) for maker in self.maps.values())]
+
+    def _named(
+        self, read: Sequence[tf.Tensor], lead: tuple[None, ...]
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        """What a BatchReader read as image and target, with what is known of their shapes."""
+        image, mask, *maps = read
+        image = tf.ensure_shape(image, (*lead, None, None, self.dataset.image_shape[2]))
+        target = {"mask": tf.ensure_shape(mask, (*lead, None, None))}
+        for (name, maker), values in zip(self.maps.items(), maps, strict=True):
+            target[name] = tf.ensure_shape(values, (*lead, None, None, maker.channels))
+        return image, target
+
+    def _padding(self) -> dict[str, tf.Tensor]:
+        padding = {"mask": tf.constant(MASK_PADDING["mask"], tf.uint8)}
+        return padding | {name: tf.constant(maker.padding, maker.dtype) for name, maker in self.maps.items()}
+
+    def _padded(self, batches: tf.data.Dataset) -> tf.data.Dataset:
+        padding = self._padding()
         return batches.map(as_it_is(lambda batch: pad_edges(batch, self.size_multiple, padding)))

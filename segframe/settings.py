@@ -71,6 +71,7 @@ class Device(TypedDict):
 
     __pydantic_config__ = {"extra": "forbid"}  # type: ignore[misc]
     threads: Annotated[int, _at_least(1)] | None
+    cache: Literal["none", "memory", "disk"]
 
 
 OWN: dict[str, Any] = {

@@ -74,6 +74,7 @@ class Steps:
 
         With several outputs the loss of an image is sum_k w_k loss(target, logits_k) / sum_k w_k.
         """
+        target = for_loss(target)
         with tf.GradientTape() as tape:
             per_image = self._trained_loss(image, target)
             mean = tf.reduce_mean(per_image)
@@ -89,7 +90,7 @@ class Steps:
     def _evaluate(self, image: tf.Tensor, target: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         """(batch,) loss of each image, and (batch, height, width) uint8 predicted class ids."""
         logits = self.logits(image)
-        return self.loss(target, logits), tf.cast(tf.argmax(logits, axis=-1), tf.uint8)
+        return self.loss(for_loss(target), logits), tf.cast(tf.argmax(logits, axis=-1), tf.uint8)
 
     def _trained_loss(self, image: tf.Tensor, target: dict[str, tf.Tensor]) -> tf.Tensor:
         """(batch,) loss of each image, of all outputs together."""
@@ -118,6 +119,11 @@ def _signature(image: tf.Tensor, target: dict[str, tf.Tensor], *, sizes_known: b
         )
 
     return [spec(image), {name: spec(entry) for name, entry in target.items()}]
+
+
+def for_loss(target: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """A batch's target as a loss takes it: masks travel as uint8 and are int32 from here on."""
+    return {**target, "mask": tf.cast(target["mask"], tf.int32)}
 
 
 def normalise(image: tf.Tensor, by: Normalisation, *, scaled: bool = False) -> tf.Tensor:

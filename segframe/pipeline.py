@@ -4,7 +4,8 @@ A batch is {"image": (batch, height, width, channels) uint8 raw, or float32 raw 
 "mask": (batch, height, width) int32 class ids with IGNORED on padding, "index": (batch,) int64 positions in
 the part, "size": (batch, 2) int32 height and width before padding}, and (batch, height, width, channels) of
 each map that the loss asks for, by its name. Height and width are the largest of the batch, rounded up to the
-model's size multiple; images are continued by their edge pixels, below and right.
+model's size multiple; images are continued by their edge pixels, below and right. In a run on patches
+(segframe.patches) a training batch has those, all padded to one size, and "size" is each patch's own.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from segframe.batch import MASK_PADDING, pad_edges, padded_size
 from segframe.dataset import Dataset
 from segframe.errors import SegframeError
 from segframe.normalisation import Normalisation, measure
+from segframe.patches import Cut, Patches
 from segframe.split import Part
 
 as_it_is = tf.autograph.experimental.do_not_convert
@@ -35,6 +37,7 @@ class Pipeline:
         augmentations: applied to training samples in this order.
         seed: of the run; with the epoch it fixes order and augmentation.
         maps: {name: maker} of the maps that each sample gets (segframe.loss_maps).
+        patches: what is trained on, where that is not the whole images.
     """
 
     def __init__(
@@ -47,13 +50,16 @@ class Pipeline:
         augmentations: Sequence[Any] = (),
         size_multiple: int = 1,
         maps: Mapping[str, Any] | None = None,
+        patches: Patches | None = None,
     ):
         self.dataset, self.parts = dataset, dict(parts)
         self.batch_size, self.seed, self.size_multiple = batch_size, seed, size_multiple
         self.augmentations = tuple(augmentations)
-        self.maps = dict(maps or {})
-        self.full_size = padded_size(dataset.image_shape[:2], size_multiple)
-        """(height, width) of a batch that has the data's largest image."""
+        self.maps, self.patches = dict(maps or {}), patches
+        self.full_size = padded_size(patches.size if patches else dataset.image_shape[:2], size_multiple)
+        """(height, width) of a batch of patches, or of one that has the data's largest image."""
+        self.pass_length = len(self.parts["train"].ids) * (patches.per_image if patches else 1)
+        """Samples of one pass over the training part: its images, or their patches."""
         self._whole: dict[str, tf.data.Dataset] = {}
         self.normalisation: Normalisation = measure(dataset, self.parts["train"])
         if self.augmentations and not 0 <= self.normalisation.low <= self.normalisation.high <= 1:
@@ -68,11 +74,13 @@ class Pipeline:
 
     def steps(self, part: str) -> int:
         """Batches of one pass over a part; the last one may be smaller."""
-        return math.ceil(len(self.parts[part].ids) / self.batch_size)
+        return math.ceil(
+            (self.pass_length if part == "train" else len(self.parts[part].ids)) / self.batch_size
+        )
 
     def order(self, epoch: int) -> np.ndarray:
-        """(samples,) positions in the training part, shuffled by seed and epoch."""
-        return self._random(epoch, 0).permutation(len(self.parts["train"].ids))
+        """(pass_length,) 0, 1, ... shuffled by seed and epoch: positions in the training part, or patches."""
+        return self._random(epoch, 0).permutation(self.pass_length)
 
     def stream(self, epoch: int, start_step: int = 0) -> Iterator[dict[str, tf.Tensor]]:
         """Training batches from this step of this epoch on, epoch after epoch without end.
@@ -81,32 +89,35 @@ class Pipeline:
         the next one's batches are read.
         """
         passes = self._passes(epoch, start_step * self.batch_size)
-        return iter(
-            passes.flat_map(as_it_is(lambda one: self._batches("train", one, self.augmentations))).prefetch(2)
-        )
+        return iter(passes.flat_map(as_it_is(lambda one: self._training(one))).prefetch(2))
 
     def full_batches(self, start_step: int = 0) -> Iterator[dict[str, tf.Tensor]]:
         """Training batches from this step of the run on, pass after pass without end, all of `batch_size`.
 
         Where a pass over the data ends, a batch goes on with the next one: for train.steps_per_epoch.
         """
-        first, offset = divmod(start_step * self.batch_size, len(self.parts["train"].ids))
+        first, offset = divmod(start_step * self.batch_size, self.pass_length)
         samples = self._passes(first, offset).flat_map(as_it_is(lambda one: one))
-        return iter(self._batches("train", samples, self.augmentations).prefetch(2))
+        return iter(self._training(samples).prefetch(2))
 
     def _passes(self, first: int, offset: int) -> tf.data.Dataset:
-        """Pass after pass, each a data set of (position, seed); the first one begins at `offset`."""
+        """Pass after pass, each a data set of (position, seed, cut); the first one begins at `offset`."""
 
-        def samples(number: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        def samples(number: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             order = self.order(int(number))
             seeds = self._random(int(number), 1).integers(2**31 - 1, size=(len(order), 2), dtype=np.int32)
-            order = order[offset if number == first else 0 :]
-            return order.astype(np.int64), seeds[order]
+            cuts = np.full(len(order), Cut.WHOLE, np.int32)
+            if self.patches:
+                cuts = self.patches.cuts(int(number) * len(order), len(order))
+            rest = slice(offset if number == first else 0, None)
+            order = order[rest]
+            per_image = self.pass_length // len(self.parts["train"].ids)
+            return order.astype(np.int64) // per_image, seeds[order], cuts[rest]
 
         def one(number: tf.Tensor) -> tf.data.Dataset:
-            positions, seeds = tf.numpy_function(samples, [number], [tf.int64, tf.int32], stateful=False)
-            both = tf.ensure_shape(positions, (None,)), tf.ensure_shape(seeds, (None, 2))
-            return tf.data.Dataset.from_tensor_slices(both)
+            found = tf.numpy_function(samples, [number], [tf.int64, tf.int32, tf.int32], stateful=False)
+            shapes = (None,), (None, 2), (None,)
+            return tf.data.Dataset.from_tensor_slices(tuple(map(tf.ensure_shape, found, shapes)))
 
         return tf.data.Dataset.range(first, np.iinfo(np.int64).max).map(as_it_is(one))
 
@@ -124,24 +135,36 @@ class Pipeline:
         return iter(self._whole[part])
 
     def _in_order(self, part: str, positions: np.ndarray) -> tf.data.Dataset:
-        both = positions.astype(np.int64), np.zeros((len(positions), 2), np.int32)
-        return self._batches(part, tf.data.Dataset.from_tensor_slices(both), ())
+        count = len(positions)
+        whole = np.zeros((count, 2), np.int32), np.full(count, Cut.WHOLE, np.int32)
+        return self._batches(
+            part, tf.data.Dataset.from_tensor_slices((positions.astype(np.int64), *whole)), ()
+        )
 
     def _random(self, epoch: int, stream: int) -> np.random.Generator:
         return np.random.Generator(np.random.Philox(np.random.SeedSequence([self.seed, epoch, stream])))
 
-    def _batches(self, part: str, samples: tf.data.Dataset, augmentations: Sequence[Any]) -> tf.data.Dataset:
-        """Batches of `samples`, (position, seed) each."""
+    def _training(self, samples: tf.data.Dataset) -> tf.data.Dataset:
+        return self._batches("train", samples, self.augmentations, cutting=self.patches is not None)
+
+    def _batches(
+        self, part: str, samples: tf.data.Dataset, augmentations: Sequence[Any], *, cutting: bool = False
+    ) -> tf.data.Dataset:
+        """Batches of `samples`, (position, seed, cut) each; `cutting`: none is whole."""
         channels = self.dataset.image_shape[2]
         chosen = self.parts[part]
 
-        def read(position: np.ndarray) -> tuple[np.ndarray, ...]:
+        def read(position: np.ndarray, seed: np.ndarray, cut: np.ndarray) -> tuple[np.ndarray, ...]:
             sample = self.dataset.read(chosen.split, [chosen.indices[int(position)]])[0]
-            return sample.image, sample.mask, *(maker.make(sample.mask) for maker in self.maps.values())
+            found = sample.image, sample.mask, *(maker.make(sample.mask) for maker in self.maps.values())
+            if cut == Cut.WHOLE or self.patches is None:
+                return found
+            window = self.patches.window(int(position), sample.mask, Cut(cut), seed)
+            return tuple(np.ascontiguousarray(values[window]) for values in found)
 
-        def load(position: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
+        def load(position: tf.Tensor, seed: tf.Tensor, cut: tf.Tensor) -> dict[str, tf.Tensor]:
             dtypes = [self.image_dtype, tf.uint8, *(tf.as_dtype(maker.dtype) for maker in self.maps.values())]
-            image, mask, *maps = tf.numpy_function(read, [position], dtypes, stateful=False)
+            image, mask, *maps = tf.numpy_function(read, [position, seed, cut], dtypes, stateful=False)
             image = tf.ensure_shape(image, (None, None, channels))
             target = {"mask": tf.cast(tf.ensure_shape(mask, (None, None)), tf.int32)}
             for (name, maker), values in zip(self.maps.items(), maps, strict=True):
@@ -156,8 +179,12 @@ class Pipeline:
         batches = samples.map(as_it_is(load), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         padding = {"mask": tf.constant(MASK_PADDING["mask"], tf.int32)}
         padding |= {name: tf.constant(maker.padding, maker.dtype) for name, maker in self.maps.items()}
+        shapes = {name: spec.shape for name, spec in batches.element_spec.items()}
+        if cutting:
+            shapes |= {name: (*self.patches.size, *shapes[name][2:]) for name in ("image", *padding)}
         batches = batches.padded_batch(
             self.batch_size,
+            padded_shapes=shapes,
             padding_values={
                 "image": tf.zeros((), batches.element_spec["image"].dtype),
                 **padding,

@@ -63,6 +63,12 @@ class Dataset(Protocol):
         """The samples with these indices, in this order. Safe to call from several threads."""
 
 
+def at_once(dataset: Dataset) -> int:
+    """Samples that are read together where all are looked at: 16, fewer of more than two megapixels."""
+    height, width, _ = dataset.image_shape
+    return max(1, min(16, 2**25 // (height * width)))
+
+
 def foreground(class_names: Sequence[str]) -> list[int]:
     """Ids that count as foreground: all but 0 where its name is "background", otherwise all."""
     return list(range(1 if class_names[0] == "background" else 0, len(class_names)))

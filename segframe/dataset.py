@@ -63,6 +63,16 @@ class Dataset(Protocol):
         """The samples with these indices, in this order. Safe to call from several threads."""
 
 
+class Windows(Protocol):
+    """What a data set may offer besides, where samples are larger than what is needed of them at a time."""
+
+    def windowed(self, split: str, index: int) -> tuple[int, int] | None:
+        """(height, width) of a sample of which `read_window` reads less than all; None: read it whole."""
+
+    def read_window(self, split: str, index: int, window: tuple[slice, slice]) -> Sample:
+        """These rows and columns (start and stop inside the sample) of one that is `windowed`."""
+
+
 def at_once(dataset: Dataset) -> int:
     """Samples that are read together where all are looked at: 16, fewer of more than two megapixels."""
     height, width, _ = dataset.image_shape

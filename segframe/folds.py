@@ -121,6 +121,15 @@ class Fold:
         places = [self._samples[split][int(index)][0] for index in indices]
         return [self.dataset.read(of, [index])[0] for of, index in places]
 
+    def windowed(self, split: str, index: int) -> tuple[int, int] | None:
+        """As segframe.dataset.Windows, where the data set offers that."""
+        windowed = getattr(self.dataset, "windowed", None)
+        return windowed(*self._samples[split][index][0]) if windowed else None
+
+    def read_window(self, split: str, index: int, window: tuple[slice, slice]) -> Sample:
+        of, place = self._samples[split][index][0]
+        return self.dataset.read_window(of, place, window)  # type: ignore[attr-defined]
+
 
 def fold_facts(dataset: Dataset) -> dict[str, Any]:
     """What record.json says of the folds: the whole table, and which of them is this run's."""

@@ -10,16 +10,21 @@ Methods 18, 2021, which puts the pixel into the middle: there the network would 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from segframe.dataset import Sample
+
 log = logging.getLogger("segframe")
 
 Window = tuple[slice, slice]
+
+BAND = 512
+"""Rows that are read at a time to find the foreground of an image that is not read whole."""
 
 KEPT_PIXELS = 1000
 """Pixels of a class that are remembered of an image, 4 bytes each: more differ by less than a patch does."""
@@ -102,12 +107,20 @@ class Patches:
         whole = np.floor(np.arange(first, first + count + 1) * self.foreground_share)
         return np.where(np.diff(whole) > 0, Cut.FOREGROUND, Cut.ANYWHERE).astype(np.int32)
 
-    def window(self, position: int, mask: np.ndarray, cut: Cut, seed: Sequence[int]) -> Window:
+    def window(
+        self,
+        position: int,
+        image_size: tuple[int, int],
+        mask: Callable[[], np.ndarray],
+        cut: Cut,
+        seed: Sequence[int],
+    ) -> Window:
         """Rows and columns of a patch.
 
         Args:
             position: of the sample in the training part.
-            mask: (height, width) uint8, the whole of it.
+            image_size: height and width.
+            mask: gives (height, width) uint8, the whole of it; asked once for a patch with foreground.
             cut: ANYWHERE or FOREGROUND; the latter is ANYWHERE in an image without.
             seed: two numbers, at least 0: all that the patch depends on beside the mask.
         """
@@ -118,17 +131,37 @@ class Patches:
         held: Sequence[int | None] = (None, None)
         if pixels:
             of_class = pixels[list(pixels)[rng.integers(len(pixels))]]
-            held = divmod(int(of_class[rng.integers(len(of_class))]), mask.shape[1])
+            held = divmod(int(of_class[rng.integers(len(of_class))]), image_size[1])
         rows, columns = (
             _place(rng, length, size, pixel)
-            for length, size, pixel in zip(mask.shape, self.size, held, strict=True)
+            for length, size, pixel in zip(image_size, self.size, held, strict=True)
         )
         return rows, columns
 
-    def _foreground(self, position: int, mask: np.ndarray) -> dict[int, np.ndarray]:
+    def read(
+        self, dataset: Any, split: str, index: int, position: int, cut: Cut, seed: Sequence[int]
+    ) -> Sample | None:
+        """The patch alone, where the data set can read parts (segframe.dataset.Windows); else None."""
+        size = dataset.windowed(split, index) if hasattr(dataset, "windowed") else None
+        if size is None:
+            return None
+
+        def mask() -> np.ndarray:
+            import numpy as np
+
+            height, width = size
+            parts = [
+                dataset.read_window(split, index, np.s_[top : min(top + BAND, height), 0:width]).mask
+                for top in range(0, height, BAND)
+            ]
+            return np.concatenate(parts)
+
+        return dataset.read_window(split, index, self.window(position, size, mask, cut, seed))
+
+    def _foreground(self, position: int, mask: Callable[[], np.ndarray]) -> dict[int, np.ndarray]:
         """{class: flat indices of some of its pixels}, of the foreground classes that the image has."""
         if position not in self._pixels:
-            self._pixels[position] = _some_pixels(mask, self.classes)
+            self._pixels[position] = _some_pixels(mask(), self.classes)
         return self._pixels[position]
 
 
@@ -144,7 +177,7 @@ def _some_pixels(mask: np.ndarray, classes: Sequence[int]) -> dict[int, np.ndarr
                 np.random.Generator(np.random.Philox(class_id)).integers(len(pixels), size=KEPT_PIXELS)
             ]
         if len(pixels):
-            found[class_id] = pixels.astype(np.uint32)
+            found[class_id] = pixels.astype(np.uint32)  # a sample has at most 1 GiB
     return found
 
 

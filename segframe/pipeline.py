@@ -155,11 +155,18 @@ class Pipeline:
         chosen = self.parts[part]
 
         def read(position: np.ndarray, seed: np.ndarray, cut: np.ndarray) -> tuple[np.ndarray, ...]:
-            sample = self.dataset.read(chosen.split, [chosen.indices[int(position)]])[0]
+            index = chosen.indices[int(position)]
+            if cut != Cut.WHOLE and not self.maps and self.patches:
+                part = self.patches.read(self.dataset, chosen.split, index, int(position), Cut(cut), seed)
+                if part is not None:
+                    return part
+            sample = self.dataset.read(chosen.split, [index])[0]
             found = sample.image, sample.mask, *(maker.make(sample.mask) for maker in self.maps.values())
             if cut == Cut.WHOLE or self.patches is None:
                 return found
-            window = self.patches.window(int(position), sample.mask, Cut(cut), seed)
+            window = self.patches.window(
+                int(position), sample.mask.shape, lambda: sample.mask, Cut(cut), seed
+            )
             return tuple(np.ascontiguousarray(values[window]) for values in found)
 
         def load(position: tf.Tensor, seed: tf.Tensor, cut: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -17,7 +17,7 @@ def patches(size=(16, 24), per_image=1, foreground_share=0.33, overlap=0.25, cla
 
 
 def windows(found, mask, cut, count, position=0):
-    return [found.window(position, mask, cut, (seed, 7)) for seed in range(count)]
+    return [found.window(position, mask.shape, lambda: mask, cut, (seed, 7)) for seed in range(count)]
 
 
 def test_rows_and_columns_are_as_likely_as_the_docstring_says():
@@ -95,7 +95,12 @@ def test_a_patch_depends_on_its_seed_and_mask_alone_not_on_what_was_drawn_before
     masks = [(rng.random((90, 70)) < 0.4).astype(np.uint8) for _ in range(3)]
     assert all(mask.sum() > KEPT_PIXELS for mask in masks)
     asked = [(position, seed) for position in range(3) for seed in range(20)]
+
+    def draw(drawn_by, position, seed):
+        mask = masks[position]
+        return drawn_by.window(position, mask.shape, lambda: mask, Cut.FOREGROUND, (seed, 0))
+
     one, other = patches(), patches()
-    first = {key: one.window(key[0], masks[key[0]], Cut.FOREGROUND, (key[1], 0)) for key in asked}
-    again = {key: other.window(key[0], masks[key[0]], Cut.FOREGROUND, (key[1], 0)) for key in reversed(asked)}
+    first = {key: draw(one, *key) for key in asked}
+    again = {key: draw(other, *key) for key in reversed(asked)}
     assert first == again and len({str(window) for window in first.values()}) > 40

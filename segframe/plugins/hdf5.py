@@ -33,7 +33,6 @@ from segframe.plugins.hdf5_file import BROKEN, damaged, open_file, understood
 if TYPE_CHECKING:
     import numpy as np
 
-    from segframe.plugins.hdf5_facts import Classes
     from segframe.plugins.hdf5_layout import Facts
     from segframe.plugins.hdf5_split import Split
 
@@ -73,6 +72,8 @@ class Hdf5Dataset:
     ignore_index = IGNORED
 
     def __init__(self, path: Path, file: Any, facts: Facts, splits: Mapping[str, Split]):
+        from segframe.plugins.hdf5_facts import tables
+
         self.path = path
         self._classes = classes = facts.classes
         self.num_classes, self.class_names = len(classes.names), classes.names
@@ -81,7 +82,7 @@ class Hdf5Dataset:
         self._splits = dict(splits)
         self._file, self._process = file, os.getpid()
         self._lock = threading.Lock()
-        self._new_ids, self._is_class = _tables(classes)
+        self._new_ids, self._is_class = tables(classes)
         known = classes.in_all if classes.ignore_index is None else classes.ignore_index
         self._plain_below = min(self.num_classes, known)  # ids below it are classes and keep their number
         self._content_hash: str | None = None
@@ -117,6 +118,13 @@ class Hdf5Dataset:
     def read(self, split: str, indices: Sequence[int]) -> list[Sample]:
         return [Sample(*self._checked(split, int(index))) for index in indices]
 
+    def windowed(self, split: str, index: int) -> tuple[int, int] | None:
+        with self._lock:
+            return self._split(split).window_size(self._opened(), index)
+
+    def read_window(self, split: str, index: int, window: tuple[slice, slice]) -> Sample:
+        return Sample(*self._checked(split, index, window))
+
     def masks(self, split: str, index: int) -> np.ndarray:
         """(height, width) uint8 class ids as the file has them."""
         return self._arrays(split, index, "masks")[0]
@@ -150,28 +158,33 @@ class Hdf5Dataset:
             )
         return self._splits[split]
 
-    def _checked(self, split: str, index: int) -> tuple[np.ndarray, np.ndarray]:
-        image, mask = self._arrays(split, index, "images", "masks")
+    def _checked(self, split: str, index: int, window: Any = None) -> tuple[np.ndarray, np.ndarray]:
+        image, mask = self._arrays(split, index, "images", "masks", window=window)
         if mask.max() < self._plain_below:  # a table costs several times as much
             return image, mask
         if not self._is_class[mask].all():
             raise self._wrong_ids(split, index, mask)
         return image, self._new_ids[mask]
 
-    def _arrays(self, split: str, index: int, *kinds: str) -> list[np.ndarray]:
+    def _arrays(self, split: str, index: int, *kinds: str, window: Any = None) -> list[np.ndarray]:
         samples = self._split(split)
         if not 0 <= index < len(samples.ids):
             raise IndexError(f"{split} has {len(samples.ids)} samples, there is no index {index}")
         try:
             # HDF5 is one thread at a time; d[i] in a loop, since fancy indexing is 30 to 1,000 times slower.
             with self._lock:
-                if self._process != os.getpid():
-                    self._file, self._process = open_file(self.path), os.getpid()
-                begun = [samples.fetch(self._file, kind, index) for kind in kinds]
+                file = self._opened()
+                begun = [samples.fetch(file, kind, index, window) for kind in kinds]
             return [finish() for finish in begun]
         except BROKEN as error:
             where = f"data file {self.path}, {split} sample {samples.ids[index]!r}"
             raise damaged(where, error, "an image and a mask that can be read") from error
+
+    def _opened(self) -> Any:
+        """The file, opened by this process; under the lock."""
+        if self._process != os.getpid():
+            self._file, self._process = open_file(self.path), os.getpid()
+        return self._file
 
     def _wrong_ids(self, split: str, index: int, mask: np.ndarray) -> SegframeError:
         import numpy as np
@@ -187,14 +200,3 @@ class Hdf5Dataset:
             + ", ..." * (len(outside) > 10),
             remedy=wrong_ids_remedy(self.path, outside, outside == [255] and self.is_binary_0_255()),
         )
-
-
-def _tables(classes: Classes) -> tuple[np.ndarray, np.ndarray]:
-    """(256,) uint8: the file's id -> ours; (256,) bool: ids that may stand in the file."""
-    import numpy as np
-
-    new_ids = np.arange(256, dtype=np.uint8)
-    if classes.ignore_index is not None:
-        new_ids[classes.ignore_index + 1 :] -= np.uint8(classes.ignore_index < classes.in_all)
-        new_ids[classes.ignore_index] = IGNORED
-    return new_ids, np.array(classes.is_class())

@@ -12,6 +12,7 @@ from segframe.plugins.hdf5_file import Fault, layout_error, member, names_in, un
 from segframe.plugins.hdf5_names import read_names
 from segframe.plugins.hdf5_pair import Images, check_pair
 from segframe.plugins.hdf5_storage import check_storage, fetch
+from segframe.plugins.hdf5_window import fetch_window, in_parts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,12 +34,18 @@ class Split(NamedTuple):
         found = file[self.name][kind]
         return found[self.ids[index]] if self.per_sample else found
 
-    def fetch(self, file: Any, kind: str, index: int) -> Callable[[], np.ndarray]:
+    def fetch(
+        self, file: Any, kind: str, index: int, window: tuple[slice, slice] | None = None
+    ) -> Callable[[], np.ndarray]:
         """An image (height, width, channels) uint8 or float32, or a mask (height, width) uint8.
 
         As hdf5_storage.fetch: call what is returned.
+
+        Args:
+            window: rows and columns, of a sample of which both parts are `in_parts`.
         """
-        values = fetch(self.stored(file, kind, index), None if self.per_sample else index)
+        array, at = self.stored(file, kind, index), None if self.per_sample else index
+        values = fetch(array, at) if window is None else fetch_window(array, at, window)
 
         def finish() -> np.ndarray:
             value = values()
@@ -48,6 +55,15 @@ class Split(NamedTuple):
             return (value[..., 0] if value.ndim == 3 else value).astype("uint8", copy=False)
 
         return finish
+
+    def window_size(self, file: Any, index: int) -> tuple[int, int] | None:
+        """(height, width) of a sample of which a window can be read by itself, None of another one."""
+        at = None if self.per_sample else index
+        image, mask = (self.stored(file, kind, index) for kind in ("images", "masks"))
+        if not (in_parts(image, at) and in_parts(mask, at)):
+            return None
+        height, width = image.shape[0 if self.per_sample else 1 :][:2]
+        return height, width
 
 
 def read_split(

@@ -50,7 +50,7 @@ def check_storage(array: Any, batch: int, where: str) -> None:
     if batch and array.shape[0] > SAMPLES_LIMIT:
         remedy = "Use several files."
         raise _error(where, f"at most {SAMPLES_LIMIT} samples", str(array.shape[0]), remedy)
-    filters = _filters(array)
+    filters = filters_of(array)
     if len(set(filters)) < len(filters):
         raise _error(where, "each filter once", f"filters {filters}", "Write the file again.")
     if not filters and array.nbytes > array.file.id.get_filesize():
@@ -84,19 +84,19 @@ def fetch(array: Any, index: int | None) -> Callable[[], np.ndarray]:
     import numpy as np
 
     shape = array.shape if index is None else array.shape[1:]
-    filters = _filters(array)
+    filters = filters_of(array)
     one_chunk = array.chunks == (shape if index is None else (1, *shape))
     if one_chunk and filters in ([DEFLATE], [SHUFFLE, DEFLATE]):
         corner = (0,) * array.ndim if index is None else (index, *(0 for _ in shape))
-        skipped, packed = _raw(array, corner)
+        skipped, packed = raw_chunk(array, corner)
         where = f"data file {array.file.filename}, {array.name}"
         dtype = array.dtype
         size = math.prod(shape) * dtype.itemsize
 
         def unpack() -> np.ndarray:
-            plain = packed if skipped & (1 << (len(filters) - 1)) else _inflated(packed, size, where)
+            plain = packed if skipped & (1 << (len(filters) - 1)) else inflated(packed, size, where)
             if len(plain) != size:
-                raise _bomb(where, size)
+                raise bomb(where, size)
             if len(filters) == 2 and not skipped & 1:
                 by_plane = np.frombuffer(plain, np.uint8).reshape(dtype.itemsize, -1)
                 return by_plane.T.copy("C").view(dtype).reshape(shape)
@@ -109,7 +109,8 @@ def fetch(array: Any, index: int | None) -> Callable[[], np.ndarray]:
     return lambda: values
 
 
-def _filters(array: Any) -> list[int]:
+def filters_of(array: Any) -> list[int]:
+    """Of HDF5, by number, in the order in which they pack."""
     create = array.id.get_create_plist()
     return [create.get_filter(index)[0] for index in range(create.get_nfilters())]
 
@@ -127,19 +128,20 @@ def _check_chunks(array: Any, index: int | None, filters: list[int]) -> None:
         stored = array.id.get_chunk_info_by_coord(corner).size
         where = f"data file {array.file.filename}, {array.name}, chunk at {corner}"
         if stored > size + size // 8 + 4096:
-            raise _bomb(where, size)
+            raise bomb(where, size)
         if DEFLATE not in filters or stored * DEFLATE_RATIO <= max(2**26, size):
             continue
-        skipped, packed = _raw(array, corner)
+        skipped, packed = raw_chunk(array, corner)
         at = filters.index(DEFLATE)
         if skipped & (1 << at):
             continue
         if set(filters[at + 1 :]) - {FLETCHER32}:  # packed once more, as no writer does
-            raise _bomb(where, size)
-        _inflated(packed, size, where, keep=False)
+            raise bomb(where, size)
+        inflated(packed, size, where, keep=False)
 
 
-def _raw(array: Any, corner: tuple[int, ...]) -> tuple[int, bytes]:
+def raw_chunk(array: Any, corner: tuple[int, ...]) -> tuple[int, bytes]:
+    """(bits of the filters that it skipped, the bytes of a chunk as they are stored)."""
     from h5py._objects import phil
 
     # h5py 3.14 forgets its lock in this one call, and HDF5 in two threads at once corrupts memory.
@@ -147,7 +149,7 @@ def _raw(array: Any, corner: tuple[int, ...]) -> tuple[int, bytes]:
         return array.id.read_direct_chunk(corner)
 
 
-def _inflated(packed: bytes, size: int, where: str, *, keep: bool = True) -> bytes:
+def inflated(packed: bytes, size: int, where: str, *, keep: bool = True) -> bytes:
     """`size` bytes, or with keep=False b"" after a look at them in small steps.
 
     Raises:
@@ -157,18 +159,19 @@ def _inflated(packed: bytes, size: int, where: str, *, keep: bool = True) -> byt
     if keep:
         plain = inflater.decompress(packed, size + 1)
         if len(plain) > size:
-            raise _bomb(where, size)
+            raise bomb(where, size)
         return plain
     met, left = 0, packed
     while left and not inflater.eof:
         met += len(inflater.decompress(left, STEP))
         left = inflater.unconsumed_tail
         if met > size:
-            raise _bomb(where, size)
+            raise bomb(where, size)
     return b""
 
 
-def _bomb(where: str, size: int) -> SegframeError:
+def bomb(where: str, size: int) -> SegframeError:
+    """A chunk that does not inflate to its size."""
     got = "compressed bytes that hold another number"
     return _error(where, f"a chunk of {size} bytes", got, "The file is damaged: copy or write it again.")
 

@@ -16,9 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
-
-    from segframe.dataset import Sample
-
 log = logging.getLogger("segframe")
 
 Window = tuple[slice, slice]
@@ -78,17 +75,12 @@ class Patches:
         """
         padded = [-(-side // multiple) * multiple for side in self.size]
         if padded != list(self.size):
-            log.warning(
-                "patch.size=%s is padded to %s in each step: the network pools by %d, give multiples of it.",
-                list(self.size),
-                padded,
-                multiple,
+            told = (
+                "patch.size=%s is padded to %s in each step: the network pools by %d, give multiples of it."
             )
+            log.warning(told, list(self.size), padded, multiple)
         if all(length <= side for length, side in zip(image_size, self.size, strict=True)):
-            log.warning(
-                "No image is larger than patch.size=%s: they are trained on whole, with padding.",
-                list(self.size),
-            )
+            log.warning("No image is larger than patch.size=%s: all go whole, with padding.", list(self.size))
         stored = f"cut from the maps of whole images ({', '.join(maps)})"
         return {
             "size": list(self.size),
@@ -138,25 +130,38 @@ class Patches:
         )
         return rows, columns
 
-    def read(
-        self, dataset: Any, split: str, index: int, position: int, cut: Cut, seed: Sequence[int]
-    ) -> Sample | None:
-        """The patch alone, where the data set can read parts (segframe.dataset.Windows); else None."""
-        size = dataset.windowed(split, index) if hasattr(dataset, "windowed") else None
+    def take(
+        self,
+        dataset: Any,
+        split: str,
+        index: int,
+        makers: Sequence[Any],
+        position: int,
+        cut: Cut,
+        seed: Sequence[int],
+    ) -> tuple[np.ndarray, ...]:
+        """Image, mask and maps of a patch, the maps cut from those of the whole image.
+
+        Without maps no more is read than that, where the data set can (segframe.dataset.Windows).
+
+        Args:
+            makers: of the maps (segframe_maps).
+            position, cut, seed: as for `window`.
+        """
+        import numpy as np
+
+        size = dataset.windowed(split, index) if not makers and hasattr(dataset, "windowed") else None
         if size is None:
-            return None
+            sample = dataset.read(split, [index])[0]
+            at = self.window(position, sample.mask.shape, lambda: sample.mask, cut, seed)
+            whole = sample.image, sample.mask, *(maker.make(sample.mask) for maker in makers)
+            return tuple(np.ascontiguousarray(values[at]) for values in whole)
 
         def mask() -> np.ndarray:
-            import numpy as np
+            bands = (np.s_[top : min(top + BAND, size[0]), 0 : size[1]] for top in range(0, size[0], BAND))
+            return np.concatenate([dataset.read_window(split, index, band).mask for band in bands])
 
-            height, width = size
-            parts = [
-                dataset.read_window(split, index, np.s_[top : min(top + BAND, height), 0:width]).mask
-                for top in range(0, height, BAND)
-            ]
-            return np.concatenate(parts)
-
-        return dataset.read_window(split, index, self.window(position, size, mask, cut, seed))
+        return tuple(dataset.read_window(split, index, self.window(position, size, mask, cut, seed)))
 
     def _foreground(self, position: int, mask: Callable[[], np.ndarray]) -> dict[int, np.ndarray]:
         """{class: flat indices of some of its pixels}, of the foreground classes that the image has."""

@@ -145,29 +145,26 @@ class Pipeline:
         return np.random.Generator(np.random.Philox(np.random.SeedSequence([self.seed, epoch, stream])))
 
     def _training(self, samples: tf.data.Dataset) -> tf.data.Dataset:
-        return self._batches("train", samples, self.augmentations, cutting=self.patches is not None)
+        return self._batches("train", samples, self.augmentations, self.patches)
 
     def _batches(
-        self, part: str, samples: tf.data.Dataset, augmentations: Sequence[Any], *, cutting: bool = False
+        self,
+        part: str,
+        samples: tf.data.Dataset,
+        augmentations: Sequence[Any] = (),
+        patches: Patches | None = None,
     ) -> tf.data.Dataset:
-        """Batches of `samples`, (position, seed, cut) each; `cutting`: none is whole."""
+        """Batches of `samples`, (position, seed, cut) each: patches of them, or whole ones."""
         channels = self.dataset.image_shape[2]
         chosen = self.parts[part]
 
         def read(position: np.ndarray, seed: np.ndarray, cut: np.ndarray) -> tuple[np.ndarray, ...]:
-            index = chosen.indices[int(position)]
-            if cut != Cut.WHOLE and not self.maps and self.patches:
-                part = self.patches.read(self.dataset, chosen.split, index, int(position), Cut(cut), seed)
-                if part is not None:
-                    return part
+            index, makers = chosen.indices[int(position)], tuple(self.maps.values())
+            if patches:
+                key = int(position), Cut(int(cut)), seed.tolist()
+                return patches.take(self.dataset, chosen.split, index, makers, *key)
             sample = self.dataset.read(chosen.split, [index])[0]
-            found = sample.image, sample.mask, *(maker.make(sample.mask) for maker in self.maps.values())
-            if cut == Cut.WHOLE or self.patches is None:
-                return found
-            window = self.patches.window(
-                int(position), sample.mask.shape, lambda: sample.mask, Cut(cut), seed
-            )
-            return tuple(np.ascontiguousarray(values[window]) for values in found)
+            return sample.image, sample.mask, *(maker.make(sample.mask) for maker in makers)
 
         def load(position: tf.Tensor, seed: tf.Tensor, cut: tf.Tensor) -> dict[str, tf.Tensor]:
             dtypes = [self.image_dtype, tf.uint8, *(tf.as_dtype(maker.dtype) for maker in self.maps.values())]
@@ -187,8 +184,8 @@ class Pipeline:
         padding = {"mask": tf.constant(MASK_PADDING["mask"], tf.int32)}
         padding |= {name: tf.constant(maker.padding, maker.dtype) for name, maker in self.maps.items()}
         shapes = {name: spec.shape for name, spec in batches.element_spec.items()}
-        if cutting:
-            shapes |= {name: (*self.patches.size, *shapes[name][2:]) for name in ("image", *padding)}
+        if patches:
+            shapes |= {name: (*patches.size, *shapes[name][2:]) for name in ("image", *padding)}
         batches = batches.padded_batch(
             self.batch_size,
             padded_shapes=shapes,

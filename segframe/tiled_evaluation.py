@@ -55,7 +55,7 @@ def by_tiles(
 def _evaluated(steps: Steps, pipeline: Pipeline, sample: Sample, maps: Mapping[str, np.ndarray]) -> Evaluated:
     assert pipeline.patches is not None, "asked for by a run on patches"
     padding = MASK_PADDING | {name: maker.padding for name, maker in pipeline.maps.items()}
-    target = {"mask": sample.mask.astype(np.int32), **maps}
+    target = {"mask": sample.mask, **maps}
     losses: list[float] = []
     corners: list[tuple[int, int]] = []
 
@@ -65,10 +65,11 @@ def _evaluated(steps: Steps, pipeline: Pipeline, sample: Sample, maps: Mapping[s
     def logits(tiles: np.ndarray) -> np.ndarray:
         size = tiles.shape[1:3]
         below = {
-            name: tf.constant(np.stack([_cut(entry, at, size, padding[name]) for at in corners]))
+            name: np.stack([_cut(entry, at, size, padding[name]) for at in corners])
             for name, entry in target.items()
         }
-        loss, found = steps.evaluate_tiles(tf.constant(tiles), below)
+        below["mask"] = below["mask"].astype(np.int32)
+        loss, found = steps.evaluate_tiles(tf.constant(tiles), {k: tf.constant(v) for k, v in below.items()})
         losses.extend(loss.numpy().tolist())
         return found.numpy()
 

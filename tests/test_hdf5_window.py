@@ -120,8 +120,7 @@ def test_patches_read_by_parts_are_those_of_whole_samples(tmp_path):
         index, cut = seed % 3, Cut(seed % 2)
         full = whole.read("train", [index])[0]
         at = patches.window(index, SIZE, lambda full=full: full.mask, cut, (seed, 1))
-        assert patches.read(whole, "train", index, index, cut, (seed, 1)) is None
-        for data in (chunked, fold):
-            part = patches.read(data, "train", index, index, cut, (seed, 1))
-            np.testing.assert_array_equal(part.image, full.image[at])
-            np.testing.assert_array_equal(part.mask, full.mask[at])
+        for data in (chunked, fold, whole):
+            image, mask = patches.take(data, "train", index, (), index, cut, (seed, 1))
+            np.testing.assert_array_equal(image, full.image[at])
+            np.testing.assert_array_equal(mask, full.mask[at])

@@ -75,9 +75,7 @@ class Patches:
         """
         padded = [-(-side // multiple) * multiple for side in self.size]
         if padded != list(self.size):
-            told = (
-                "patch.size=%s is padded to %s in each step: the network pools by %d, give multiples of it."
-            )
+            told = "patch.size=%s is padded to %s in each step: give multiples of %d, as the network pools."
             log.warning(told, list(self.size), padded, multiple)
         if all(length <= side for length, side in zip(image_size, self.size, strict=True)):
             log.warning("No image is larger than patch.size=%s: all go whole, with padding.", list(self.size))

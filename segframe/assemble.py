@@ -17,6 +17,7 @@ from segframe.identity import differences
 from segframe.interrupt import Interrupt
 from segframe.loss_maps import maps_of, warping
 from segframe.manager import Plugins
+from segframe.patches import Patches
 from segframe.record import Record
 from segframe.settings import steps_per_epoch
 from segframe.split import Part
@@ -83,6 +84,7 @@ def put_together(
         check_outputs(model, f"model {config['model']['name']!r}", **model_facts(dataset))
     known_of_data = loss_facts(dataset, chosen["train"], warped=bool(warping(augmentations)))
     loss = build(plugins, "loss", config["loss"], **known_of_data)
+    patches = Patches.of(config["patch"], metrics.foreground(dataset.class_names))
     maps = maps_of(plugins, loss, config["loss"]["name"], dataset, augmentations, interrupt.leave)
     pipeline = Pipeline(
         cached(dataset, chosen, config["device"]["cache"], interrupt.leave),
@@ -92,8 +94,9 @@ def put_together(
         augmentations=tuple(augmentations.values()),
         size_multiple=getattr(model, "size_multiple", 1),
         maps=maps,
+        patches=patches,
     )
-    total_steps = steps_per_epoch(train, len(chosen["train"].ids)) * train["epochs"]
+    total_steps = steps_per_epoch(train, pipeline.pass_length) * train["epochs"]
     optimizer = build(plugins, "optimizer", config["optimizer"], total_steps=total_steps)
     if train["precision"] == "float16":
         import keras
@@ -128,6 +131,8 @@ def put_together(
     }
     if requested:
         known["metric_contract"] = {**metrics.CONTRACT, "requested": requested.contract()}
+    if patches:
+        known["patch"] = patches.facts(list(maps), dataset.image_shape[:2], pipeline.size_multiple)
     if maps:
         known["maps"] = {name: {"version": kept.version, "kept": kept.where()} for name, kept in maps.items()}
     record.write("record.json", known)

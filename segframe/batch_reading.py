@@ -10,6 +10,7 @@ import numpy as np
 from segframe.batch import MASK_PADDING
 from segframe.buffers import Buffers
 from segframe.dataset import Dataset, Sample
+from segframe.patches import Cut, Patches
 from segframe.split import Part
 
 
@@ -18,15 +19,22 @@ class BatchReader:
 
     Args:
         makers: {name: maker} of the maps that each sample gets (segframe.loss_maps).
+        patches: what `sample` takes of one, where that is not the whole.
     """
 
-    def __init__(self, dataset: Dataset, part: Part, makers: Mapping[str, Any]):
-        self.dataset, self.part, self.makers = dataset, part, dict(makers)
+    def __init__(
+        self, dataset: Dataset, part: Part, makers: Mapping[str, Any], patches: Patches | None = None
+    ):
+        self.dataset, self.part, self.makers, self.patches = dataset, part, dict(makers), patches
         self._buffers = Buffers()
 
-    def sample(self, position: int) -> tuple[np.ndarray, ...]:
-        """Image, mask and maps of one sample."""
-        (sample,) = self.dataset.read(self.part.split, [self.part.indices[position]])
+    def sample(self, position: int, cut: int, seed: Sequence[int]) -> tuple[np.ndarray, ...]:
+        """Image, mask and maps of one sample, or of the patch of it that segframe.patches takes."""
+        index = self.part.indices[int(position)]
+        if self.patches:
+            key = int(position), Cut(int(cut)), [int(number) for number in seed]
+            return self.patches.take(self.dataset, self.part.split, index, tuple(self.makers.values()), *key)
+        (sample,) = self.dataset.read(self.part.split, [index])
         return sample.image, sample.mask, *(maker.make(sample.mask) for maker in self.makers.values())
 
     def batch(self, positions: Sequence[int]) -> tuple[np.ndarray, ...]:

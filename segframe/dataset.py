@@ -69,6 +69,22 @@ class Dataset(Protocol):
         """
 
 
+class Windows(Protocol):
+    """What a data set may offer besides, where samples are larger than what is needed of them at a time."""
+
+    def windowed(self, split: str, index: int) -> tuple[int, int] | None:
+        """(height, width) of a sample of which `read_window` reads less than all; None: read it whole."""
+
+    def read_window(self, split: str, index: int, window: tuple[slice, slice]) -> Sample:
+        """These rows and columns (start and stop inside the sample) of one that is `windowed`."""
+
+
+def at_once(dataset: Dataset) -> int:
+    """Samples that are read together where all are looked at: 16, fewer of more than two megapixels."""
+    height, width, _ = dataset.image_shape
+    return max(1, min(16, 2**25 // (height * width)))
+
+
 def foreground(class_names: Sequence[str]) -> list[int]:
     """Ids that count as foreground: all but 0 where its name is "background", otherwise all."""
     return list(range(1 if class_names[0] == "background" else 0, len(class_names)))

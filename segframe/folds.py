@@ -157,6 +157,15 @@ class Fold:
             together += [found.together] if found.together else []
         return StoredBlocks(of, min(together)) if together else None
 
+    def windowed(self, split: str, index: int) -> tuple[int, int] | None:
+        """As segframe.dataset.Windows, where the data set offers that."""
+        windowed = getattr(self.dataset, "windowed", None)
+        return windowed(*self._samples[split][index][0]) if windowed else None
+
+    def read_window(self, split: str, index: int, window: tuple[slice, slice]) -> Sample:
+        of, place = self._samples[split][index][0]
+        return self.dataset.read_window(of, place, window)  # type: ignore[attr-defined]
+
 
 def fold_facts(dataset: Dataset) -> dict[str, Any]:
     """What record.json says of the folds: the whole table, and which of them is this run's."""

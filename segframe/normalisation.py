@@ -7,8 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from segframe.dataset import Dataset
+from segframe.dataset import Dataset, at_once
 from segframe.split import Part
+
+PIXELS = 2**22  # that are float64 at a time
 
 
 class Normalisation(NamedTuple):
@@ -35,19 +37,22 @@ class Normalisation(NamedTuple):
         }
 
 
-def measure(dataset: Dataset, part: Part, block: int = 16) -> Normalisation:
-    """Mean and standard deviation of a part, in float64, reading `block` samples at a time."""
+def measure(dataset: Dataset, part: Part) -> Normalisation:
+    """Mean and standard deviation of a part, in float64."""
+    block = at_once(dataset)
     channels = dataset.image_shape[2]
     total, square, pixels, scale = np.zeros(channels), np.zeros(channels), 0, 1.0
     low, high = np.inf, -np.inf
     for start in range(0, len(part.indices), block):
         for sample in dataset.read(part.split, part.indices[start : start + block]):
             scale = 1 / 255 if sample.image.dtype == np.uint8 else 1.0
-            flat = sample.image.reshape(-1, channels).astype(np.float64) * scale
-            total += flat.sum(0)
-            square += np.square(flat).sum(0)
-            pixels += len(flat)
-            low, high = min(low, float(flat.min())), max(high, float(flat.max()))
+            raw = sample.image.reshape(-1, channels)
+            for first in range(0, len(raw), PIXELS):
+                flat = raw[first : first + PIXELS].astype(np.float64) * scale
+                total += flat.sum(0)
+                square += np.square(flat).sum(0)
+                low, high = min(low, float(flat.min())), max(high, float(flat.max()))
+            pixels += len(raw)
     mean = total / pixels
     std = np.sqrt(np.maximum(square / pixels - np.square(mean), 0))
     std[std < 1e-6] = (

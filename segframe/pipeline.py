@@ -4,7 +4,8 @@ A batch is {"image": (batch, height, width, channels) uint8 raw, or float32 raw 
 "mask": (batch, height, width) uint8 class ids with IGNORED on padding, "index": (batch,) int64 positions in
 the part, "size": (batch, 2) int32 height and width before padding}, and (batch, height, width, channels) of
 each map that the loss asks for, by its name. Height and width are the largest of the batch, rounded up to the
-model's size multiple; images are continued by their edge pixels, below and right.
+model's size multiple; images are continued by their edge pixels, below and right. In a run on patches
+(segframe.patches) a training batch has those, all padded to one size, and "size" is each patch's own.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from segframe.batch_reading import BatchReader
 from segframe.dataset import Dataset
 from segframe.errors import SegframeError
 from segframe.normalisation import Normalisation, measure
-from segframe.order import blocks_of, shuffled
+from segframe.order import StoredBlocks, blocks_of, shuffled
+from segframe.patches import Cut, Patches
 from segframe.split import Part
 
 as_it_is = tf.autograph.experimental.do_not_convert
@@ -37,6 +39,7 @@ class Pipeline:
         augmentations: applied to training samples in this order.
         seed: of the run; with the epoch it fixes order and augmentation.
         maps: {name: maker} of the maps that each sample gets (segframe.loss_maps).
+        patches: what is trained on, where that is not the whole images.
     """
 
     def __init__(
@@ -49,13 +52,16 @@ class Pipeline:
         augmentations: Sequence[Any] = (),
         size_multiple: int = 1,
         maps: Mapping[str, Any] | None = None,
+        patches: Patches | None = None,
     ):
         self.dataset, self.parts = dataset, dict(parts)
         self.batch_size, self.seed, self.size_multiple = batch_size, seed, size_multiple
         self.augmentations = tuple(augmentations)
-        self.maps = dict(maps or {})
-        self.full_size = padded_size(dataset.image_shape[:2], size_multiple)
-        """(height, width) of a batch that has the data's largest image."""
+        self.maps, self.patches = dict(maps or {}), patches
+        self.full_size = padded_size(patches.size if patches else dataset.image_shape[:2], size_multiple)
+        """(height, width) of a batch of patches, or of one that has the data's largest image."""
+        self.pass_length = len(self.parts["train"].ids) * (patches.per_image if patches else 1)
+        """Samples of one pass over the training part: its images, or their patches."""
         self._whole: dict[str, tf.data.Dataset] = {}
         self.normalisation: Normalisation = measure(dataset, self.parts["train"])
         if self.augmentations and not 0 <= self.normalisation.low <= self.normalisation.high <= 1:
@@ -66,16 +72,21 @@ class Pipeline:
                 remedy="Scale the float images in the file to [0, 1], or choose augment=none.",
             )
         self._blocks = blocks_of(dataset, self.parts["train"])
+        if self._blocks and patches:
+            of = np.repeat(self._blocks.of, patches.per_image)
+            self._blocks = StoredBlocks(of, self._blocks.together)
         first = dataset.read(self.parts["train"].split, self.parts["train"].indices[:1])[0]
         self.image_dtype = tf.as_dtype(first.image.dtype)
 
     def steps(self, part: str) -> int:
         """Batches of one pass over a part; the last one may be smaller."""
-        return math.ceil(len(self.parts[part].ids) / self.batch_size)
+        return math.ceil(
+            (self.pass_length if part == "train" else len(self.parts[part].ids)) / self.batch_size
+        )
 
     def order(self, epoch: int) -> np.ndarray:
-        """(samples,) positions in the training part, shuffled by seed and epoch."""
-        return shuffled(self._random(epoch, 0), len(self.parts["train"].ids), self._blocks)
+        """(pass_length,) 0, 1, ... shuffled by seed and epoch: positions in the training part, or patches."""
+        return shuffled(self._random(epoch, 0), self.pass_length, self._blocks)
 
     def stream(self, epoch: int, start_step: int = 0) -> Iterator[dict[str, tf.Tensor]]:
         """Training batches from this step of this epoch on, epoch after epoch without end.
@@ -84,8 +95,8 @@ class Pipeline:
         the next one's batches are read.
         """
         passes = self._passes(epoch, start_step * self.batch_size)
-        if self.augmentations:
-            batches = passes.flat_map(as_it_is(lambda one: self._batches("train", one, self.augmentations)))
+        if self.augmentations or self.patches:
+            batches = passes.flat_map(as_it_is(self._training))
         else:  # so that the next pass is begun while this one ends
             groups = passes.flat_map(as_it_is(lambda one: one.batch(self.batch_size)))
             batches = self._read("train", groups)
@@ -96,23 +107,28 @@ class Pipeline:
 
         Where a pass over the data ends, a batch goes on with the next one: for train.steps_per_epoch.
         """
-        first, offset = divmod(start_step * self.batch_size, len(self.parts["train"].ids))
+        first, offset = divmod(start_step * self.batch_size, self.pass_length)
         samples = self._passes(first, offset).flat_map(as_it_is(lambda one: one))
-        return iter(self._batches("train", samples, self.augmentations).prefetch(2))
+        return iter(self._training(samples).prefetch(2))
 
     def _passes(self, first: int, offset: int) -> tf.data.Dataset:
-        """Pass after pass, each a data set of (position, seed); the first one begins at `offset`."""
+        """Pass after pass, each a data set of (position, seed, cut); the first one begins at `offset`."""
 
-        def samples(number: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        def samples(number: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             order = self.order(int(number))
             seeds = self._random(int(number), 1).integers(2**31 - 1, size=(len(order), 2), dtype=np.int32)
-            order = order[offset if number == first else 0 :]
-            return order.astype(np.int64), seeds[order]
+            cuts = np.full(len(order), Cut.WHOLE, np.int32)
+            if self.patches:
+                cuts = self.patches.cuts(int(number) * len(order), len(order))
+            rest = slice(offset if number == first else 0, None)
+            order = order[rest]
+            per_image = self.pass_length // len(self.parts["train"].ids)
+            return order.astype(np.int64) // per_image, seeds[order], cuts[rest]
 
         def one(number: tf.Tensor) -> tf.data.Dataset:
-            positions, seeds = tf.numpy_function(samples, [number], [tf.int64, tf.int32], stateful=False)
-            both = tf.ensure_shape(positions, (None,)), tf.ensure_shape(seeds, (None, 2))
-            return tf.data.Dataset.from_tensor_slices(both)
+            found = tf.numpy_function(samples, [number], [tf.int64, tf.int32, tf.int32], stateful=False)
+            shapes = (None,), (None, 2), (None,)
+            return tf.data.Dataset.from_tensor_slices(tuple(map(tf.ensure_shape, found, shapes)))
 
         return tf.data.Dataset.range(first, np.iinfo(np.int64).max).map(as_it_is(one))
 
@@ -130,39 +146,57 @@ class Pipeline:
         return iter(self._whole[part])
 
     def _in_order(self, part: str, positions: np.ndarray) -> tf.data.Dataset:
-        both = positions.astype(np.int64), np.zeros((len(positions), 2), np.int32)
-        return self._batches(part, tf.data.Dataset.from_tensor_slices(both), ())
+        count = len(positions)
+        whole = np.zeros((count, 2), np.int32), np.full(count, Cut.WHOLE, np.int32)
+        return self._batches(
+            part, tf.data.Dataset.from_tensor_slices((positions.astype(np.int64), *whole)), ()
+        )
 
     def _random(self, epoch: int, stream: int) -> np.random.Generator:
         return np.random.Generator(np.random.Philox(np.random.SeedSequence([self.seed, epoch, stream])))
 
-    def _batches(self, part: str, samples: tf.data.Dataset, augmentations: Sequence[Any]) -> tf.data.Dataset:
-        """Batches of `samples`, (position, seed) each."""
-        if not augmentations:
-            return self._read(part, samples.batch(self.batch_size))
-        reader = BatchReader(self.dataset, self.parts[part], self.maps)
+    def _training(self, samples: tf.data.Dataset) -> tf.data.Dataset:
+        return self._batches("train", samples, self.augmentations, self.patches)
 
-        def load(position: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
-            read = tf.numpy_function(reader.sample, [position], self._dtypes(), stateful=False)
+    def _batches(
+        self,
+        part: str,
+        samples: tf.data.Dataset,
+        augmentations: Sequence[Any] = (),
+        patches: Patches | None = None,
+    ) -> tf.data.Dataset:
+        """Batches of `samples`, (position, seed, cut) each: patches of them, or whole ones."""
+        if not augmentations and not patches:
+            return self._read(part, samples.batch(self.batch_size))
+        reader = BatchReader(self.dataset, self.parts[part], self.maps, patches)
+
+        def load(position: tf.Tensor, seed: tf.Tensor, cut: tf.Tensor) -> dict[str, tf.Tensor]:
+            read = tf.numpy_function(reader.sample, [position, cut, seed], self._dtypes(), stateful=False)
             image, target = self._named(read, ())
-            target["mask"] = tf.cast(target["mask"], tf.int32)
-            image = tf.cast(image, tf.float32) * self.normalisation.scale
-            for number, augment in enumerate(augmentations):
-                own = tf.random.experimental.stateless_fold_in(seed, number)
-                image, target = augment(image, target, own)
-            target["mask"] = tf.cast(target["mask"], tf.uint8)
+            if augmentations:
+                target["mask"] = tf.cast(target["mask"], tf.int32)
+                image = tf.cast(image, tf.float32) * self.normalisation.scale
+                for number, augment in enumerate(augmentations):
+                    own = tf.random.experimental.stateless_fold_in(seed, number)
+                    image, target = augment(image, target, own)
+                target["mask"] = tf.cast(target["mask"], tf.uint8)
             return {"image": image, **target, "size": tf.shape(image)[:2], "index": position}
 
         batches = samples.map(as_it_is(load), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        padding = {"image": tf.zeros((), tf.float32), **self._padding()}
+        padding = {"image": tf.zeros((), batches.element_spec["image"].dtype), **self._padding()}
+        shapes = {name: spec.shape for name, spec in batches.element_spec.items()}
+        if patches:
+            shapes |= {name: (*patches.size, *shapes[name][2:]) for name in padding}
         padding |= {"size": tf.zeros((), tf.int32), "index": tf.zeros((), tf.int64)}
-        return self._padded(batches.padded_batch(self.batch_size, padding_values=padding))
+        return self._padded(
+            batches.padded_batch(self.batch_size, padded_shapes=shapes, padding_values=padding)
+        )
 
     def _read(self, part: str, groups: tf.data.Dataset) -> tf.data.Dataset:
-        """Batches of `groups`, (positions, seeds) of a batch each, as they are stored."""
+        """Batches of `groups`, (positions, seeds, cuts) of a batch each, as they are stored."""
         reader = BatchReader(self.dataset, self.parts[part], self.maps)
 
-        def load(positions: tf.Tensor, seeds: tf.Tensor) -> dict[str, tf.Tensor]:
+        def load(positions: tf.Tensor, seeds: tf.Tensor, cuts: tf.Tensor) -> dict[str, tf.Tensor]:
             dtypes = [*self._dtypes(), tf.int32]
             *read, sizes = tf.numpy_function(reader.batch, [positions], dtypes, stateful=False)
             image, target = self._named(read, (None,))

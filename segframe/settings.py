@@ -24,6 +24,18 @@ def _between(low: float, high: float) -> Any:
     return Field(gt=low, lt=high)
 
 
+def _within(low: float, high: float) -> Any:
+    from pydantic import Field
+
+    return Field(ge=low, le=high)
+
+
+def _two() -> Any:
+    from pydantic import Field
+
+    return Field(min_length=2, max_length=2)
+
+
 def _seed() -> Any:
     from pydantic import Field
 
@@ -47,6 +59,16 @@ class Split(TypedDict):
     fold: Annotated[int, _at_least(0)] | None
     repeat: Annotated[int, _at_least(0)]
     fold_splits: list[Literal["train", "val", "test"]]
+
+
+class Patch(TypedDict):
+    """conf/patch."""
+
+    __pydantic_config__ = {"extra": "forbid"}  # type: ignore[misc]
+    size: Annotated[list[Annotated[int, _at_least(1)]], _two()] | None
+    per_image: Annotated[int, _at_least(1)]
+    foreground_share: Annotated[float, _within(0, 1)]
+    overlap: Annotated[float, _within(0, 0.9)]
 
 
 class Train(TypedDict):
@@ -79,6 +101,7 @@ OWN: dict[str, Any] = {
     "runs_dir": Annotated[str, _not_empty()],
     "run_dir": str | None,
     "split": Split,
+    "patch": Patch,
     "train": Train,
     "device": Device,
 }
@@ -87,8 +110,17 @@ SECTIONS = ("dataset", "model", "loss", "optimizer", "augment", "metrics", "trac
 
 
 def steps_per_epoch(train: Mapping[str, Any], samples: int) -> int:
-    """Weight updates of an epoch: train.steps_per_epoch, or one pass over the training samples."""
+    """Weight updates of an epoch: train.steps_per_epoch, or one pass over the training samples.
+
+    Args:
+        samples: of a pass, as `pass_length` says.
+    """
     return train["steps_per_epoch"] or -(-samples // train["batch_size"])
+
+
+def pass_length(patch: Mapping[str, Any], images: int) -> int:
+    """Samples of one pass over the training part: its images, or their patches."""
+    return images * patch["per_image"] if patch["size"] is not None else images
 
 
 def check_settings(config: Mapping[str, Any]) -> None:

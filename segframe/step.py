@@ -48,6 +48,7 @@ class Steps:
         self.xla = xla
         self.train = self._compiled(self._train, xla)
         self.evaluate = self._compiled(self._evaluate, xla)
+        self.evaluate_tiles = self._compiled(self._evaluate_tiles, xla)
 
     def _compiled(self, step, xla: bool):
         def traced(image, target):
@@ -89,8 +90,13 @@ class Steps:
 
     def _evaluate(self, image: tf.Tensor, target: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         """(batch,) loss of each image, and (batch, height, width) uint8 predicted class ids."""
+        loss, logits = self._evaluate_tiles(image, target)
+        return loss, tf.cast(tf.argmax(logits, axis=-1), tf.uint8)
+
+    def _evaluate_tiles(self, image: tf.Tensor, target: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+        """(batch,) loss of each tile, and its logits, to be blended with those of its neighbours."""
         logits = self.logits(image)
-        return self.loss(for_loss(target), logits), tf.cast(tf.argmax(logits, axis=-1), tf.uint8)
+        return self.loss(for_loss(target), logits), logits
 
     def _trained_loss(self, image: tf.Tensor, target: dict[str, tf.Tensor]) -> tf.Tensor:
         """(batch,) loss of each image, of all outputs together."""

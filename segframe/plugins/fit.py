@@ -45,7 +45,7 @@ class Loop:
         ]
         self.state = FitState(run, self.callbacks)
         self.state.restore()
-        self.steps_per_epoch = steps_per_epoch(self.settings, len(run.pipeline.parts["train"].ids))
+        self.steps_per_epoch = steps_per_epoch(self.settings, run.pipeline.pass_length)
         if self.settings["steps_per_epoch"]:
             self.batches = run.pipeline.full_batches(self.state.step)
         else:

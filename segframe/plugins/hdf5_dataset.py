@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     import numpy as np
 
     from segframe.order import StoredBlocks
-    from segframe.plugins.hdf5_facts import Classes
     from segframe.plugins.hdf5_layout import Facts
 
 log = logging.getLogger("segframe")
@@ -32,6 +31,8 @@ class Hdf5Dataset:
     ignore_index = IGNORED
 
     def __init__(self, path: Path, file: Any, facts: Facts, splits: Mapping[str, Split]):
+        from segframe.plugins.hdf5_facts import tables
+
         self.path = path
         self._classes = classes = facts.classes
         self.num_classes, self.class_names = len(classes.names), classes.names
@@ -42,7 +43,7 @@ class Hdf5Dataset:
         self._lock = threading.Lock()
         self._arrays = Arrays(file, raw_file(file))
         self._blocks = Blocks()
-        self._new_ids, self._is_class = _tables(classes)
+        self._new_ids, self._is_class = tables(classes)
         known = classes.in_all if classes.ignore_index is None else classes.ignore_index
         self._plain_below = min(self.num_classes, known)  # ids below it are classes and keep their number
         self._content_hash: str | None = None
@@ -77,6 +78,19 @@ class Hdf5Dataset:
 
     def read(self, split: str, indices: Sequence[int]) -> list[Sample]:
         return [Sample(*self._checked(split, int(index))) for index in indices]
+
+    def windowed(self, split: str, index: int) -> tuple[int, int] | None:
+        """As segframe.dataset."""
+        image, mask = (self._array(split, kind, index) for kind in ("images", "masks"))
+        height, width = mask.shape[1:3]
+        return (height, width) if image.in_parts and mask.in_parts else None
+
+    def read_window(self, split: str, index: int, window: tuple[slice, slice]) -> Sample:
+        """As segframe.dataset."""
+        image, mask = (
+            as_sample(self._stored(split, index, kind, window=window), kind) for kind in ("images", "masks")
+        )
+        return Sample(image, mask if self._plain(mask) else self._known(split, index, mask))
 
     def masks(self, split: str, index: int) -> np.ndarray:
         """(height, width) uint8 class ids as the file has them."""
@@ -174,13 +188,22 @@ class Hdf5Dataset:
             raise self._wrong_ids(split, index, mask)
         return self._new_ids[mask]
 
-    def _stored(self, split: str, index: int, kind: str, out: np.ndarray | None = None) -> np.ndarray:
-        """The sample's array as the file has it."""
+    def _stored(
+        self,
+        split: str,
+        index: int,
+        kind: str,
+        out: np.ndarray | None = None,
+        window: tuple[slice, slice] | None = None,
+    ) -> np.ndarray:
+        """The sample's array as the file has it, or a window of one that is `windowed`."""
         samples = self._split(split)
         if not 0 <= index < len(samples.ids):
             raise IndexError(f"{split} has {len(samples.ids)} samples, there is no index {index}")
         try:
             array, place = self._array(split, kind, index), samples.place(index)
+            if window is not None:
+                return array.read_window(place, window)
             if array.rows == 1 or array.block_bytes > WINDOW_BYTES:
                 return array.read(place, out=out)
             block = place // array.rows
@@ -219,14 +242,3 @@ class Hdf5Dataset:
             + ", ..." * (len(outside) > 10),
             remedy=wrong_ids_remedy(self.path, outside, outside == [255] and self.is_binary_0_255()),
         )
-
-
-def _tables(classes: Classes) -> tuple[np.ndarray, np.ndarray]:
-    """(256,) uint8: the file's id -> ours; (256,) bool: ids that may stand in the file."""
-    import numpy as np
-
-    new_ids = np.arange(256, dtype=np.uint8)
-    if classes.ignore_index is not None:
-        new_ids[classes.ignore_index + 1 :] -= np.uint8(classes.ignore_index < classes.in_all)
-        new_ids[classes.ignore_index] = IGNORED
-    return new_ids, np.array(classes.is_class())

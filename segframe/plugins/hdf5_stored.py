@@ -20,6 +20,11 @@ from segframe.plugins.hdf5_codecs import DEFLATE, FLETCHER32, bomb, inflates_to_
 if TYPE_CHECKING:
     import numpy as np
 
+Part = tuple[slice, ...]
+
+LARGEST_WINDOW_CHUNK = 2**26
+"""Bytes: windows of arrays with larger chunks are cut from whole samples."""
+
 DEFLATE_RATIO = 1032  # zlib's documentation, technical details
 
 
@@ -106,47 +111,75 @@ class StoredArray:
 
         if stop is None:
             return self.read(start, start + 1, None if out is None else out[None])[0]
-        if not self._here:
-            values = self._by_hdf5(start, stop)
+        if self._here and not self._chunks:
+            if out is None:
+                out = np.empty((stop - start, *self.shape[1:]), self.dtype)
+            self._bytes_at(self._offset + start * out[0].nbytes, out.reshape(-1).view(np.uint8))
+            return out
+        return self._part((slice(start, stop), *(slice(0, size) for size in self.shape[1:])), out)
+
+    def read_window(self, index: int, window: tuple[slice, slice]) -> np.ndarray:
+        """These rows and columns of one sample: only the chunks under them are read.
+
+        Args:
+            window: each with a start and a stop inside the sample.
+
+        Raises:
+            SegframeError, Exception: as `read`.
+        """
+        further = (slice(0, size) for size in self.shape[3:])
+        return self._part((slice(index, index + 1), *window, *further), None)[0]
+
+    @property
+    def in_parts(self) -> bool:
+        """Whether a window is read without most of the rest of its sample."""
+        small = math.prod(self._chunks[1:]) * 2 <= math.prod(self.shape[1:])
+        return not self._chunks or (
+            small and math.prod(self._chunks) * self.dtype.itemsize <= LARGEST_WINDOW_CHUNK
+        )
+
+    def _part(self, at: Part, out: np.ndarray | None) -> np.ndarray:
+        """The values at a part of the array."""
+        import numpy as np
+
+        if not (self._here and self._chunks):
+            values = self._by_hdf5(at)
             if out is None:
                 return values
             out[:] = values
             return out
         if out is None:
-            out = np.empty((stop - start, *self.shape[1:]), self.dtype)
-        if not self._chunks:
-            self._bytes_at(self._offset + start * out[0].nbytes, out.reshape(-1).view(np.uint8))
-            return out
+            out = np.empty([part.stop - part.start for part in at], self.dtype)
+        rows_are_whole = self._chunks[1:] == self.shape[1:] == out.shape[1:]
         chunk = np.empty(0, np.uint8)
-        for place, corner in self._chunks_of(start, stop):
-            ends = [first + step for first, step in zip(corner, self._chunks, strict=True)]
-            if self._chunks[1:] == self.shape[1:] and start <= corner[0] and ends[0] <= stop:
-                self._unpack(place, out[corner[0] - start : ends[0] - start].reshape(-1).view(np.uint8))
+        for place, corner in self._chunks_of(at):
+            first, last = corner[0], corner[0] + self._chunks[0]
+            if rows_are_whole and at[0].start <= first and last <= at[0].stop:
+                target = out[first - at[0].start : last - at[0].start]
+                self._unpack(place, target.reshape(-1).view(np.uint8))
                 continue
             if not chunk.size:
                 chunk = np.empty(math.prod(self._chunks) * self.dtype.itemsize, np.uint8)
             self._unpack(place, chunk)
-            low = max(start, corner[0])
-            high = min(stop, ends[0])
-            inner = [
-                slice(0, min(end, size) - first)
-                for first, end, size in zip(corner, ends, self.shape, strict=True)
-            ]
-            outer = [slice(first, end) for first, end in zip(corner, ends, strict=True)]
-            values = chunk.view(self.dtype).reshape(self._chunks)
-            out[(slice(low - start, high - start), *outer[1:])] = values[
-                (slice(low - corner[0], high - corner[0]), *inner[1:])
-            ]
+            there, here = [], []
+            for part, first, length in zip(at, corner, self._chunks, strict=True):
+                start, stop = max(part.start, first), min(part.stop, first + length)
+                there.append(slice(start - part.start, stop - part.start))
+                here.append(slice(start - first, stop - first))
+            out[tuple(there)] = chunk.view(self.dtype).reshape(self._chunks)[tuple(here)]
         return out
 
-    def _chunks_of(self, start: int, stop: int) -> Iterator[tuple[int, tuple[int, ...]]]:
-        """(place in the index, corner) of each chunk that has something of these samples."""
-        first, last = start // self._chunks[0], (stop - 1) // self._chunks[0]
-        for at in itertools.product(range(first, last + 1), *map(range, self._grid[1:])):
+    def _chunks_of(self, at: Part) -> Iterator[tuple[int, tuple[int, ...]]]:
+        """(place in the index, corner) of each chunk that has something of a part."""
+        touched = (
+            range(part.start // step, -(-part.stop // step))
+            for part, step in zip(at, self._chunks, strict=True)
+        )
+        for numbers in itertools.product(*touched):
             place = 0
-            for number, many in zip(at, self._grid, strict=True):
+            for number, many in zip(numbers, self._grid, strict=True):
                 place = place * many + number
-            yield place, tuple(number * step for number, step in zip(at, self._chunks, strict=True))
+            yield place, tuple(number * step for number, step in zip(numbers, self._chunks, strict=True))
 
     def _unpack(self, place: int, out: np.ndarray) -> None:
         """One chunk -> (bytes,) uint8."""
@@ -183,11 +216,11 @@ class StoredArray:
                 raise OSError("the file ends within a chunk")
             left, offset = left[there:], offset + there
 
-    def _by_hdf5(self, start: int, stop: int) -> np.ndarray:
+    def _by_hdf5(self, at: Part) -> np.ndarray:
         if self._filters:
-            for place, corner in self._chunks_of(start, stop):
+            for place, corner in self._chunks_of(at):
                 self._check_chunk(place, corner)
-        return self._array[start:stop] if self._batch else self._array[()][None]
+        return self._array[at] if self._batch else self._array[at[1:]][None]
 
     def _check_chunk(self, place: int, corner: tuple[int, ...]) -> None:
         """HDF5 inflates a chunk as far as it goes, whatever its size should be: see that it is not far."""

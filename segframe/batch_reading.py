@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from segframe.batch import MASK_PADDING
 from segframe.buffers import Buffers
 from segframe.dataset import Dataset, Sample
+from segframe.errors import SegframeError
 from segframe.split import Part
 
 
@@ -18,22 +20,42 @@ class BatchReader:
 
     Args:
         makers: {name: maker} of the maps that each sample gets (segframe.loss_maps).
+        on_fault: told of each SegframeError: TensorFlow makes an error of its own of it.
     """
 
-    def __init__(self, dataset: Dataset, part: Part, makers: Mapping[str, Any]):
-        self.dataset, self.part, self.makers = dataset, part, dict(makers)
+    def __init__(
+        self,
+        dataset: Dataset,
+        part: Part,
+        makers: Mapping[str, Any],
+        on_fault: Callable[[SegframeError], None] = lambda fault: None,
+    ):
+        self.dataset, self.part, self.makers, self.on_fault = dataset, part, dict(makers), on_fault
         self._buffers = Buffers()
 
     def sample(self, position: int) -> tuple[np.ndarray, ...]:
         """Image, mask and maps of one sample."""
-        (sample,) = self.dataset.read(self.part.split, [self.part.indices[position]])
-        return sample.image, sample.mask, *(maker.make(sample.mask) for maker in self.makers.values())
+        with self._told():
+            (sample,) = self.dataset.read(self.part.split, [self.part.indices[position]])
+            return sample.image, sample.mask, *(maker.make(sample.mask) for maker in self.makers.values())
 
     def batch(self, positions: Sequence[int]) -> tuple[np.ndarray, ...]:
         """Images, masks, maps, (batch, height, width, ...) each, and the (batch, 2) int32 sizes.
 
         Images are filled up by 0, masks and maps by their padding, to the largest height and width.
         """
+        with self._told():
+            return self._batch(positions)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except SegframeError as error:
+            self.on_fault(error)
+            raise
+
+    def _batch(self, positions: Sequence[int]) -> tuple[np.ndarray, ...]:
         indices = [self.part.indices[int(position)] for position in positions]
         read_stacked = getattr(self.dataset, "read_stacked", None)
         stacked = read_stacked(self.part.split, indices, self._buffers.take) if read_stacked else None

@@ -63,6 +63,7 @@ class Pipeline:
         self.pass_length = len(self.parts["train"].ids) * (patches.per_image if patches else 1)
         """Samples of one pass over the training part: its images, or their patches."""
         self._whole: dict[str, tf.data.Dataset] = {}
+        self._faults: list[SegframeError] = []
         self.normalisation: Normalisation = measure(dataset, self.parts["train"])
         if self.augmentations and not 0 <= self.normalisation.low <= self.normalisation.high <= 1:
             raise SegframeError(
@@ -100,7 +101,7 @@ class Pipeline:
         else:  # so that the next pass is begun while this one ends
             groups = passes.flat_map(as_it_is(lambda one: one.batch(self.batch_size)))
             batches = self._read("train", groups)
-        return iter(batches.prefetch(2))
+        return self._iterate(batches)
 
     def full_batches(self, start_step: int = 0) -> Iterator[dict[str, tf.Tensor]]:
         """Training batches from this step of the run on, pass after pass without end, all of `batch_size`.
@@ -109,7 +110,7 @@ class Pipeline:
         """
         first, offset = divmod(start_step * self.batch_size, self.pass_length)
         samples = self._passes(first, offset).flat_map(as_it_is(lambda one: one))
-        return iter(self._training(samples).prefetch(2))
+        return self._iterate(self._training(samples))
 
     def _passes(self, first: int, offset: int) -> tf.data.Dataset:
         """Pass after pass, each a data set of (position, seed, cut); the first one begins at `offset`."""
@@ -139,11 +140,25 @@ class Pipeline:
     def evaluate(self, part: str, positions: Sequence[int] | None = None) -> Iterator[dict[str, tf.Tensor]]:
         """One pass over a part (or some positions in it), in its order, without augmentation."""
         if positions is not None:
-            return iter(self._in_order(part, np.asarray(positions)).prefetch(2))
+            return self._iterate(self._in_order(part, np.asarray(positions)))
         if part not in self._whole:
             everything = np.arange(len(self.parts[part].ids))
-            self._whole[part] = self._in_order(part, everything).prefetch(2)
-        return iter(self._whole[part])
+            self._whole[part] = self._in_order(part, everything)
+        return self._iterate(self._whole[part])
+
+    def _iterate(self, batches: tf.data.Dataset) -> Iterator[dict[str, tf.Tensor]]:
+        """The batches, two of them read ahead; what a reader found wrong is raised as it was."""
+        begun = iter(batches.prefetch(2))
+
+        def each() -> Iterator[dict[str, tf.Tensor]]:
+            try:
+                yield from begun
+            except tf.errors.OpError:
+                if self._faults:
+                    raise self._faults[0] from None
+                raise
+
+        return each()
 
     def _in_order(self, part: str, positions: np.ndarray) -> tf.data.Dataset:
         count = len(positions)
@@ -168,7 +183,7 @@ class Pipeline:
         """Batches of `samples`, (position, seed, cut) each: patches of them, or whole ones."""
         if not augmentations and not patches:
             return self._read(part, samples.batch(self.batch_size))
-        reader = BatchReader(self.dataset, self.parts[part], self.maps, patches)
+        reader = BatchReader(self.dataset, self.parts[part], self.maps, patches, self._faults.append)
 
         def load(position: tf.Tensor, seed: tf.Tensor, cut: tf.Tensor) -> dict[str, tf.Tensor]:
             read = tf.numpy_function(reader.sample, [position, cut, seed], self._dtypes(), stateful=False)
@@ -194,7 +209,7 @@ class Pipeline:
 
     def _read(self, part: str, groups: tf.data.Dataset) -> tf.data.Dataset:
         """Batches of `groups`, (positions, seeds, cuts) of a batch each, as they are stored."""
-        reader = BatchReader(self.dataset, self.parts[part], self.maps)
+        reader = BatchReader(self.dataset, self.parts[part], self.maps, on_fault=self._faults.append)
 
         def load(positions: tf.Tensor, seeds: tf.Tensor, cuts: tf.Tensor) -> dict[str, tf.Tensor]:
             dtypes = [*self._dtypes(), tf.int32]

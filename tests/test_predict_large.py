@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segframe import hookimpl, load_model
+from segframe import load_model
 from segframe.experiment import run_experiment
 from segframe.plugins.predict_command import run
 from segframe.sliding_window import bands, starts
@@ -75,23 +75,11 @@ def test_tiles_give_what_the_whole_image_gives(unet_run, size):
     assert np.abs(tiled - whole).mean() < 0.05 * np.abs(whole - whole.mean()).mean()
 
 
-class Own:
-    """Keeps what the run itself predicts for its test images."""
-
-    @hookimpl(wrapper=True)
-    def segframe_fit(self, run):
-        result = yield
-        self.ids = run.metrics.predict("test", range(len(run.pipeline.parts["test"].ids)))
-        return result
-
-
 def test_a_run_on_patches_predicts_by_them_what_it_was_scored_with(
-    plugins, config, squares, tmp_path, monkeypatch, caplog
+    plugins, oracle, config, squares, tmp_path, monkeypatch, caplog
 ):
     """Images of 17 x 23 by tiles of 8 x 16."""
     monkeypatch.setenv("SEGFRAME_OPS", "off")
-    own = Own()
-    plugins.register(own)
     words = ["train.epochs=2", "patch.size=[8,16]", "patch.per_image=2", "patch.overlap=0.5"]
     made = config(*words) | {"model": {"name": "unet", "filters": 2, "depth": 1}}
     done, out = run_experiment(plugins, made), tmp_path / "out"
@@ -99,9 +87,9 @@ def test_a_run_on_patches_predicts_by_them_what_it_was_scored_with(
         assert predict(done.out_dir, squares, out, "--split", "test") == 0
         assert predict(done.out_dir, squares, tmp_path / "16", "--split", "test", "--tile", "16") == 0
     assert "go by tiles of 8 x 16 (overlap 0.5, 2 at once)" in caplog.text
-    for number, expected in enumerate(own.ids):
+    for number, expected in enumerate(oracle.ids):
         np.testing.assert_array_equal(ids(out / f"test/test-{number}.png"), expected)
-    assert 0 < np.mean(own.ids) < 1
+    assert 0 < np.mean(oracle.ids) < 1
     found = json.loads((out / "scores.json").read_text())["scores"]
     for key, value in found.items():
         assert value == pytest.approx(done.scores[f"test/{key}"], rel=1e-12)

@@ -106,10 +106,7 @@ def build_cutout(
     Raises:
         SegframeError: `holes` is below 1, or `size_share` or `probability` not from 0 to 1.
     """
-    if holes < 1:
-        raise SegframeError(
-            "augment.holes", expected="a number of at least 1", got=repr(holes), remedy="Give 1, say."
-        )
+    ranges.at_least("augment.holes", holes, 1)
     ranges.from_zero_to_one("augment.size_share", size_share)
     ranges.from_zero_to_one("augment.probability", probability)
     from segframe.plugins.degradations import CutOut
@@ -153,10 +150,7 @@ def build_elastic(*, points: int = 3, std_share: float = 0.02, probability: floa
     Raises:
         SegframeError: `points` is below 2, or `std_share` or `probability` not from 0 to 1.
     """
-    if points < 2:
-        raise SegframeError(
-            "augment.points", expected="a number of at least 2", got=repr(points), remedy="Give 3, say."
-        )
+    ranges.at_least("augment.points", points, 2)
     ranges.from_zero_to_one("augment.std_share", std_share)
     ranges.from_zero_to_one("augment.probability", probability)
     from segframe.plugins.warps import Elastic

@@ -94,7 +94,7 @@ def test_only_the_chunks_under_it_are_touched(tmp_path):
     data = build(plugin_manager(), "dataset", {"name": "hdf5", "path": str(tmp_path / "x.h5")})
     found = data.read_window("train", 0, window)
     np.testing.assert_array_equal(found.mask, expected.mask)
-    with pytest.raises(SegframeError, match="train/images: expected a chunk of"):
+    with pytest.raises(SegframeError, match="train/images, train sample '0': expected a chunk of"):
         data.read_window("train", 0, np.s_[0:40, 33:60])
 
 

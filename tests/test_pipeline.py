@@ -337,5 +337,7 @@ def test_a_fault_met_while_reading_is_told_as_it_is(chunked, where):
     with open(path, "r+b") as file:
         file.seek(offset)
         file.write(b"\xff" * 40)
-    with pytest.raises(SegframeError, match=f"chunked.h5, /train/{where}: expected a chunk of"):
+    with pytest.raises(
+        SegframeError, match=f"chunked.h5, /train/{where}, train sample 'train/.*': expected a chunk of"
+    ):
         numpy(batched.evaluate("train"))

@@ -213,6 +213,13 @@ class Hdf5Dataset:
         except BROKEN as error:
             where = f"data file {self.path}, {split} sample {samples.ids[index]!r}"
             raise damaged(where, error, "an image and a mask that can be read") from error
+        except SegframeError as error:  # of a chunk
+            raise SegframeError(
+                f"{error.subject}, {split} sample {samples.ids[index]!r}",
+                expected=error.expected,
+                got=error.got,
+                remedy=error.remedy,
+            ) from error
         if out is None:
             return whole[place - start].copy()
         out[:] = whole[place - start]

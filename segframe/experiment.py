@@ -107,16 +107,19 @@ def run_experiment(
     config: Mapping[str, Any],
     parent: str | None = None,
     started: Callable[[Path], None] = lambda folder: None,
+    wait: bool = False,
 ) -> RunResult:
     """Train, validate, score and record what a config describes; a run that is there already goes on.
 
     Args:
         parent: the tracker's id of the sweep that this run is a job of.
         started: called with the run's folder, once that is known.
+        wait: for another process that is working on this very run, instead of refusing.
 
     Raises:
         SegframeError: something that the user can mend, found before training wherever possible.
         Interrupted: somebody stopped it; its state is saved.
+        Pruned: so did a sweeper that has seen enough of it.
     """
     check_config(plugins, config)
     dataset = seen_as_fold(build(plugins, "dataset", config["dataset"]), config)
@@ -125,8 +128,9 @@ def run_experiment(
     chosen = parts(dataset, config["split"])
     own |= order_facts(dataset, chosen["train"])
     probe_values(plugins, config, dataset, chosen)
-    record, fresh = run_folder(config, own)
-    with record.lock():
+    record, _ = run_folder(config, own)
+    with record.lock(wait):
+        fresh = record.read("record.json") is None  # now: another process may have made it meanwhile
         started(record.folder)
         if parent:
             record.write("sweep.json", {"parent": parent})

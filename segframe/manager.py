@@ -27,11 +27,13 @@ BUILTIN_PLUGINS = (
     "segframe.plugins.optimizers",
     "segframe.plugins.plugins_command",
     "segframe.plugins.predict_command",
+    "segframe.plugins.preflight_command",
     "segframe.plugins.previews",
     "segframe.plugins.progress",
     "segframe.plugins.synthetic",
     "segframe.plugins.toy",
     "segframe.plugins.track_command",
+    "segframe.plugins.trial",
     "segframe.plugins.ui_command",
 )
 

@@ -11,6 +11,9 @@ from segframe.record import Record
 
 log = logging.getLogger("segframe")
 
+CUDA_MIB = 600
+"""What CUDA and its libraries take of a GPU's memory beside TensorFlow's pool, in MiB."""
+
 
 def set_up(config: Mapping[str, Any], record: Record) -> bool:
     """Import TensorFlow and set it up; returns whether to compile with XLA.
@@ -22,11 +25,7 @@ def set_up(config: Mapping[str, Any], record: Record) -> bool:
     import tensorflow as tf
 
     _threads(config["device"]["threads"], record)
-    for gpu in tf.config.list_physical_devices("GPU"):
-        try:
-            tf.config.experimental.set_memory_growth(gpu, True)
-        except RuntimeError:  # set already, by an earlier run of this process
-            continue
+    _gpu_memory(config["device"]["gpu_memory_share"])
     keras.utils.set_random_seed(config["seed"])
     precision = config["train"]["precision"]
     keras.config.set_dtype_policy(precision if precision == "float32" else f"mixed_{precision}")
@@ -35,13 +34,36 @@ def set_up(config: Mapping[str, Any], record: Record) -> bool:
     return _xla(config["train"]["xla"])
 
 
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _gpu_memory(share: float | None) -> None:
+    """Let the memory in use grow, or take this share of each GPU's, so that jobs can share one."""
+    import tensorflow as tf
+
+    from segframe.gpus import visible_gpus
+
+    gpus = tf.config.list_physical_devices("GPU")
+    limit = int(share * min(gpu.memory_mib for gpu in visible_gpus())) - CUDA_MIB if share and gpus else None
+    for gpu in gpus:
+        try:
+            if limit is None:
+                tf.config.experimental.set_memory_growth(gpu, True)
+            else:
+                device = tf.config.LogicalDeviceConfiguration(memory_limit=limit)
+                tf.config.set_logical_device_configuration(gpu, [device])
+        except RuntimeError:  # set already, by an earlier run of this process
+            continue
+
+
 def _threads(asked: int | None, record: Record) -> None:
     import tensorflow as tf
 
     facts = record.read("record.json")
     stored = facts.get("threads")
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = asked or stored or allowed
+    threads = asked or stored or cores()
     if stored and threads != stored:
         log.warning(
             "device.threads=%d, but this run began with %d: its last bits will differ from those of a run "

@@ -36,6 +36,12 @@ def _two() -> Any:
     return Field(min_length=2, max_length=2)
 
 
+def _share() -> Any:
+    from pydantic import Field
+
+    return Field(gt=0, le=1)
+
+
 def _seed() -> Any:
     from pydantic import Field
 
@@ -94,6 +100,29 @@ class Device(TypedDict):
     __pydantic_config__ = {"extra": "forbid"}  # type: ignore[misc]
     threads: Annotated[int, _at_least(1)] | None
     cache: Literal["none", "memory", "disk"]
+    gpu_memory_share: Annotated[float, _share()] | None
+
+
+class Trial(TypedDict):
+    """sweep.trial: which trial of an Optuna study a job is, and when it is given up."""
+
+    __pydantic_config__ = {"extra": "forbid"}  # type: ignore[misc]
+    study: str
+    storage: str
+    number: Annotated[int, _at_least(0)]
+    pruner: Literal["median", "hyperband", "none"]
+    pruner_startup_trials: Annotated[int, _at_least(0)]
+    min_epochs: Annotated[int, _at_least(1)]
+
+
+class Sweep(TypedDict):
+    """The section sweep of conf/config.yaml."""
+
+    __pydantic_config__ = {"extra": "forbid"}  # type: ignore[misc]
+    preflight: bool | Literal["auto", "only"]
+    resume: bool
+    retry_failed: bool
+    trial: Trial | None
 
 
 OWN: dict[str, Any] = {
@@ -104,6 +133,7 @@ OWN: dict[str, Any] = {
     "patch": Patch,
     "train": Train,
     "device": Device,
+    "sweep": Sweep,
 }
 SECTIONS = ("dataset", "model", "loss", "optimizer", "augment", "metrics", "tracker")
 """The sections that plugins take."""

@@ -45,8 +45,15 @@ class Tracker(Protocol):
         The tracker remembers its own id of the run in `out_dir / "tracker.json"` and continues under it.
         """
 
-    def open_sweep(self, name: str, tags: Mapping[str, str]) -> str:
-        """Start a sweep's parent run; returns its id, which jobs get as `parent`."""
+    def open_sweep(self, name: str, tags: Mapping[str, str], known: str | None = None) -> str:
+        """Start a sweep's parent run; returns its id, which jobs get as `parent`.
+
+        Args:
+            known: its id of before, where a sweep goes on: the same run is opened again if it is still there.
+        """
+
+    def tag_sweep(self, sweep: str, tags: Mapping[str, str]) -> None:
+        """Facts that are known only at the end: what the best job's config differs in."""
 
     def close_sweep(self, sweep: str, status: str, scores: Mapping[str, float]) -> None:
         """End it as FINISHED, FAILED or KILLED."""

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from segframe.identity import flatten
-from segframe.record import FAILED, FINISHED, INTERRUPTED, Record
+from segframe.record import FAILED, FINISHED, INTERRUPTED, PRUNED, Record
 from segframe.tracker import TrackedRun, Tracker
 
 if TYPE_CHECKING:
@@ -112,6 +112,7 @@ def hand_in(tracker: Tracker, record: Record, parent: str | None = None) -> None
         FINISHED: None,
         FAILED: RuntimeError(status["error"]),
         INTERRUPTED: KeyboardInterrupt(status["error"]),
+        PRUNED: KeyboardInterrupt(status["error"]),
     }.get(status["state"], RuntimeError("killed: the process is gone"))
     try:
         with tracker.run(record.folder, record.folder.name, parent) as run:

@@ -34,7 +34,7 @@ def running():
 
 def config(*, threads=None, xla=False, precision="float32", seed=0):
     train = {"precision": precision, "deterministic": False, "xla": xla}
-    return {"device": {"threads": threads}, "seed": seed, "train": train}
+    return {"device": {"threads": threads, "gpu_memory_share": None}, "seed": seed, "train": train}
 
 
 def draws(seed, record):

@@ -64,11 +64,17 @@ class MlflowTracker:
             raise
         run.end(FINISHED)
 
-    def open_sweep(self, name: str, tags: Mapping[str, str]) -> str:
+    def open_sweep(self, name: str, tags: Mapping[str, str], known: str | None = None) -> str:
         client, experiment_id = self._connect()
+        if known and _is_there(client, known):
+            client.update_run(known, status=RUNNING)
+            return known
         sweep = client.create_run(experiment_id, run_name=name, tags={KIND: "sweep"}).info.run_id
         MlflowRun(client, sweep, log_model=False).tags(tags)
         return sweep
+
+    def tag_sweep(self, sweep: str, tags: Mapping[str, str]) -> None:
+        MlflowRun(self._connect()[0], sweep, log_model=False).tags(tags)
 
     def close_sweep(self, sweep: str, status: str, scores: Mapping[str, float]) -> None:
         client, _ = self._connect()

@@ -49,8 +49,11 @@ class NoTracker:
     def run(self, out_dir: Path, name: str, parent: str | None = None) -> Iterator[NoRun]:
         yield NoRun()
 
-    def open_sweep(self, name: str, tags: Mapping[str, str]) -> str:
+    def open_sweep(self, name: str, tags: Mapping[str, str], known: str | None = None) -> str:
         return ""
+
+    def tag_sweep(self, sweep: str, tags: Mapping[str, str]) -> None:
+        pass
 
     def close_sweep(self, sweep: str, status: str, scores: Mapping[str, float]) -> None:
         pass

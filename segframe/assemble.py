@@ -45,6 +45,7 @@ def facts(
             "foreground": metrics.foreground(dataset.class_names),
             "spacing_mm": dataset.spacing and list(dataset.spacing),
             "samples": {name: list(part.ids) for name, part in chosen.items()},
+            **({"train_of": list(chosen["train"].whole)} if chosen["train"].whole else {}),
             **fold_facts(dataset),
         },
         "metric_contract": metrics.CONTRACT,

@@ -30,8 +30,8 @@ def set_up(config: Mapping[str, Any], record: Record) -> bool:
     keras.utils.set_random_seed(config["seed"])
     precision = config["train"]["precision"]
     keras.config.set_dtype_policy(precision if precision == "float32" else f"mixed_{precision}")
-    if config["train"]["deterministic"]:
-        tf.config.experimental.enable_op_determinism()
+    if config["train"]["determinism"] == "strict":
+        tf.config.experimental.enable_op_determinism()  # for the rest of this process: nothing turns it off
     return _xla(config["train"]["xla"])
 
 

@@ -69,7 +69,7 @@ def put_together(
     from segframe.experiment import Run
     from segframe.outputs import check_outputs
     from segframe.pipeline import Pipeline
-    from segframe.requested_metrics import RequestedMetrics
+    from segframe.requested_metrics import build_requested
     from segframe.step import Steps
     from segframe.weight_average import WeightAverage
 
@@ -111,13 +111,7 @@ def put_together(
         full_size=pipeline.full_size,
         average=WeightAverage(model, train["weight_average"]) if train["weight_average"] else None,
     )
-    requested = RequestedMetrics(
-        {
-            label: build(plugins, "metrics", section, f"metrics.{label}", **mask_facts(dataset))
-            for label, section in config["metrics"].items()
-        },
-        dataset.class_names,
-    )
+    requested = build_requested(plugins, config["metrics"], dataset.class_names, **mask_facts(dataset))
     known = record.read("record.json")
     now = {"versions": provenance.versions(plugins), "xla": xla, "machine": provenance.machine()}
     _warn_of_changes(known, now)

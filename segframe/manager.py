@@ -16,6 +16,7 @@ BUILTIN_PLUGINS = (
     "segframe.plugins.augmentations",
     "segframe.plugins.compare_command",
     "segframe.plugins.data_command",
+    "segframe.plugins.evaluate_command",
     "segframe.plugins.fit",
     "segframe.plugins.hdf5",
     "segframe.plugins.leaks",

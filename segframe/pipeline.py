@@ -35,6 +35,7 @@ class Pipeline:
         augmentations: applied to training samples in this order.
         seed: of the run; with the epoch it fixes order and augmentation.
         maps: {name: maker} of the maps that each sample gets (segframe.loss_maps).
+        normalisation: measured on the part train if None.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Pipeline:
         augmentations: Sequence[Any] = (),
         size_multiple: int = 1,
         maps: Mapping[str, Any] | None = None,
+        normalisation: Normalisation | None = None,
     ):
         self.dataset, self.parts = dataset, dict(parts)
         self.batch_size, self.seed, self.size_multiple = batch_size, seed, size_multiple
@@ -55,7 +57,7 @@ class Pipeline:
         self.full_size = padded_size(dataset.image_shape[:2], size_multiple)
         """(height, width) of a batch that has the data's largest image."""
         self._whole: dict[str, tf.data.Dataset] = {}
-        self.normalisation: Normalisation = measure(dataset, self.parts["train"])
+        self.normalisation: Normalisation = normalisation or measure(dataset, self.parts["train"])
         if self.augmentations and not 0 <= self.normalisation.low <= self.normalisation.high <= 1:
             raise SegframeError(
                 "augment",
@@ -63,7 +65,8 @@ class Pipeline:
                 got=f"values from {self.normalisation.low:g} to {self.normalisation.high:g} in train",
                 remedy="Scale the float images in the file to [0, 1], or choose augment=none.",
             )
-        first = dataset.read(self.parts["train"].split, self.parts["train"].indices[:1])[0]
+        some = next(iter(self.parts.values()))
+        first = dataset.read(some.split, some.indices[:1])[0]
         self.image_dtype = tf.as_dtype(first.image.dtype)
 
     def steps(self, part: str) -> int:

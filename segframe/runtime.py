@@ -36,8 +36,6 @@ def set_up(config: Mapping[str, Any], record: Record) -> bool:
 
 
 def _threads(asked: int | None, record: Record) -> None:
-    import tensorflow as tf
-
     facts = record.read("record.json")
     stored = facts.get("threads")
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -49,6 +47,14 @@ def _threads(asked: int | None, record: Record) -> None:
             threads,
             stored,
         )
+    use_threads(threads)
+    record.write("record.json", facts | {"threads": threads})
+
+
+def use_threads(threads: int) -> None:
+    """As many for TensorFlow's operations; said where it runs with another number already."""
+    import tensorflow as tf
+
     try:
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(threads)
@@ -58,7 +64,6 @@ def _threads(asked: int | None, record: Record) -> None:
             log.warning(
                 "TensorFlow runs with %d threads already in this process, not with %d.", running, threads
             )
-    record.write("record.json", facts | {"threads": threads})
 
 
 def _xla(asked: bool | str) -> bool:

@@ -38,6 +38,7 @@ def facts(
         "identity": dict(own),
         "started_in": str(Path.cwd()),
         "versions": provenance.versions(plugins),
+        "environment": provenance.environment(),
         "git": {"segframe": commit, "segframe_diff": diff, "folder": work_commit, "folder_diff": work_diff},
         "data": {
             "content_hash": dataset.content_hash,
@@ -114,7 +115,9 @@ def put_together(
     requested = build_requested(plugins, config["metrics"], dataset.class_names, **mask_facts(dataset))
     known = record.read("record.json")
     now = {"versions": provenance.versions(plugins), "xla": xla, "machine": provenance.machine()}
-    _warn_of_changes(known, now)
+    changes = _warn_of_changes(known, now)
+    if changes:  # of what no single machine can reproduce
+        known["went_on_elsewhere"] = [*known.get("went_on_elsewhere", []), *changes]
     known |= {
         "normalisation": pipeline.normalisation.as_json(),
         "parameters": int(model.count_params()),
@@ -141,12 +144,13 @@ def put_together(
     )
 
 
-def _warn_of_changes(known: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+def _warn_of_changes(known: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """A run that began elsewhere goes on, but its bits will not be those of an undisturbed one."""
     if "machine" not in known:
-        return  # it begins here
+        return []  # it begins here
     changes = differences(now["versions"], known["versions"])
     changes += differences({"xla": now["xla"]}, {"xla": known["xla"]})
     changes += differences({"gpus": now["machine"]["gpus"]}, {"gpus": known["machine"]["gpus"]})
     if changes:
         log.warning("This run began with other software or devices: %s.", "; ".join(changes))
+    return changes

@@ -29,6 +29,7 @@ BUILTIN_PLUGINS = (
     "segframe.plugins.predict_command",
     "segframe.plugins.previews",
     "segframe.plugins.progress",
+    "segframe.plugins.reproduce_command",
     "segframe.plugins.synthetic",
     "segframe.plugins.toy",
     "segframe.plugins.track_command",

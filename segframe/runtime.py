@@ -47,6 +47,7 @@ def _threads(asked: int | None, record: Record) -> None:
             threads,
             stored,
         )
+        facts.setdefault("went_on_elsewhere", []).append(f"threads: {stored} -> {threads}")
     use_threads(threads)
     record.write("record.json", facts | {"threads": threads})
 

@@ -1,4 +1,4 @@
-"""A run as `compare --evaluation NAME` sees it: by its scores on other data (`python -m segframe evaluate`)."""
+"""A run as `compare --evaluation NAME` sees it: by its scores on other data (the verb `evaluate`)."""
 
 from __future__ import annotations
 

@@ -62,13 +62,16 @@ class Evaluations:
         """The JSON, as it is written: scores, and those of each image, an undefined one null."""
         from segframe.plugins.predict_scores import defined, write_images
 
-        by_image = {key: defined(dict(enumerate(values.tolist()))) for key, values in found.per_image.items()}
+        by_image = {
+            key: list(defined({str(n): value for n, value in enumerate(values.tolist())}).values())
+            for key, values in found.per_image.items()
+        }
         written = {
             "name": self.json.stem,
             **facts,
             "images": len(ids),
             "scores": defined(found.scores),
-            "per_image": {"id": list(ids), **{key: list(each.values()) for key, each in by_image.items()}},
+            "per_image": {"id": list(ids), **by_image},
             "confusion": found.counts.sum(0).tolist(),
         }
         with writable(str(self.json), REMEDY):

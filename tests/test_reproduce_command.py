@@ -1,5 +1,10 @@
-"""The verb `reproduce`: what is missing is named before anything runs; the same run again is bit-identical."""
+"""The verb `reproduce`: what is missing is named before anything runs; the same again is bit-identical."""
 
+import json
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import h5py
@@ -178,3 +183,49 @@ def test_the_changes_of_the_code_can_be_had_as_a_file(finished, tmp_path, capsys
     assert (tmp_path / "changes").read_text(encoding="utf-8") == "diff --git a/ö b/ö\n"
     changed(finished, git=record["git"] | {"segframe_diff": ""})
     assert main(["reproduce", str(finished.folder), "--diff", str(tmp_path / "none")]) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.bundled
+def test_a_run_is_reproduced_bit_for_bit_from_its_folder_and_from_mlflow_alone(tmp_path):
+    home = tmp_path / "meine Läufe"
+    home.mkdir()
+
+    def command(*words):
+        done = subprocess.run(
+            [sys.executable, "-m", "segframe", *map(str, words)],
+            cwd=home, capture_output=True, text=True, env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2"},
+        )  # fmt: skip
+        return done.returncode, done.stdout + done.stderr
+
+    sizes = ["dataset.samples_train=6", "dataset.samples_val=3", "dataset.samples_test=3", "dataset.size=32"]
+    recipe = ["model=uresnet", "model.filters=2", "model.depth=1", "model.dropout=0.2", "augment=full"]
+    training = ["train.epochs=2", "train.batch_size=2", "train.determinism=strict", "device.threads=2",
+                "optimizer.learning_rate=0.01", "tracker.log_model=false",
+                "split.train_fraction=0.7"]  # fmt: skip
+    code, said = command(*sizes, *recipe, *training)
+    assert code == 0, said
+    (file,) = (home / "runs").glob("*/record.json")
+    folder, record = file.parent, Record(file.parent)
+    run_id = record.read("tracker.json")["run_id"]
+
+    code, said = command("reproduce", folder, "--check")
+    assert code == 0 and "All is as it was" in said, said
+    assert not (home / "runs/reproductions").exists()
+    code, said = command("reproduce", folder)
+    assert code == 0 and "bit-identical" in said and "weights" in said, said
+    again = json.loads((home / f"runs/reproductions/{folder.name}/reproduction.json").read_text())
+    assert again["verdict"] == IDENTICAL and again["weights"]["by"] == "the files"
+
+    elsewhere = tmp_path / "elsewhere"
+    shutil.move(folder, elsewhere)
+    code, said = command("reproduce", run_id, "--out", home / "from mlflow")
+    assert code == 0 and "the weights by their digest" in said, said
+
+    config = elsewhere / "config.yaml"
+    text = config.read_text()
+    config.write_text(text.replace("seed: 0\nruns_dir", "seed: 1\nruns_dir"))
+    assert config.read_text() != text
+    code, said = command("reproduce", elsewhere, "--out", home / "other seed")
+    assert code == 1 and "differs (tolerance 0.001)" in said and "Nothing that is recorded differs" in said
+    assert "largest share of a loss" in said and "epoch 1: train/loss" in said

@@ -58,6 +58,9 @@ def run(argv: list[str]) -> int:
     contract = CONTRACT | ({"requested": requested.contract()} if requested else {})
     evaluations = Evaluations(words.out or weights.parent / "evaluations", words.name or data.name)
     evaluations.check(data.facts, contract, words.force)
+    from segframe.quiet import import_tensorflow
+
+    import_tensorflow()
     from segframe.plugins.evaluating import evaluate
 
     facts, found = evaluate(weights, record, data, requested)

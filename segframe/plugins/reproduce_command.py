@@ -4,8 +4,10 @@
     python -m segframe reproduce runs/NAME
     python -m segframe reproduce RUN_ID --uri http://host:5000 --data here/cells.h5
 
-RUN is a run's folder, or its id in MLflow (its folder need not be on this machine). Exit code 0: bit-identical
-or within a --tolerance that was given; 1: it differs; 2: it cannot run. docs/reproduce.md says more.
+RUN is a run's folder, or its id in MLflow: its folder need not be on this machine. Exit code 0:
+bit-identical (or within a --tolerance that was given), 1: it differs, 2: it cannot run.
+
+docs/reproduce.md says more.
 """
 
 from __future__ import annotations

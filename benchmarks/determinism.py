@@ -1,9 +1,9 @@
 """What train.determinism=strict costs, and what it brings: bits that are the same each time.
 
 Two processes train with `auto` and two with `strict`, each its own run of the framework from the same seed;
-they take turns, an epoch each, while the others wait. A ratio is (both strict) / (both auto) round by round, with
-its quartiles: where they lie far apart, the machine was not quiet enough to conclude anything. At the end the
-weights of the two of a kind are compared, bit for bit. Built-in data; no data folder is needed.
+they take turns, an epoch each, while the others wait. A ratio is (both strict) / (both auto), round by round,
+with its quartiles: where they lie far apart, the machine was not quiet enough to conclude anything. At the end
+the weights of the two of a kind are compared, bit for bit. Built-in data; no data folder is needed.
 
     python benchmarks/determinism.py [--out FILE] [--rows unet,uresnet_lovasz] [key=value ...]
 """

@@ -176,6 +176,11 @@ def test_an_unfinished_run_and_none_at_all_are_refused(finished, tmp_path, capsy
     assert "no config.yaml in it" in capsys.readouterr().err
 
 
+def test_a_finished_run_is_not_compared_with_itself(finished, capsys):
+    assert main(["reproduce", str(finished.folder), "--out", str(finished.folder)]) == 2
+    assert "one with a finished run" in capsys.readouterr().err
+
+
 def test_the_changes_of_the_code_can_be_had_as_a_file(finished, tmp_path, capsys):
     record = finished.read("record.json")
     changed(finished, git=record["git"] | {"segframe": "f" * 40, "segframe_diff": "diff --git a/ö b/ö\n"})

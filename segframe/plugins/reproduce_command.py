@@ -120,10 +120,21 @@ def _write_diff(before: Recorded, path: Path) -> int:
 
 
 def _folder(words: argparse.Namespace, before: Recorded) -> Path:
-    """Where the new run goes: an unfinished one of before goes on, a finished one stays as it is."""
+    """Where the new run goes: an unfinished one of before goes on, a finished one stays as it is.
+
+    Raises:
+        SegframeError: --out has a finished run.
+    """
     from segframe.record import FINISHED, Record, find, new_folder
 
     if words.out:
+        if Record(words.out).status() == FINISHED:
+            raise SegframeError(
+                f"--out {words.out}",
+                expected="a new folder",
+                got="one with a finished run: it would be compared as it is",
+                remedy="Name another one.",
+            )
         return words.out.absolute()
     place = words.runs_dir.absolute() / "reproductions"
     there = find(place, before.name)

@@ -2,7 +2,7 @@
 
 Two processes train with `auto` and two with `strict`, each its own run of the framework from the same seed;
 they take turns, an epoch each, while the others wait. A ratio is (both strict) / (both auto), round by round,
-with its quartiles: where they lie far apart, the machine was not quiet enough to conclude anything. At the end
+with its quartiles: where they lie far apart, the machine was too busy to conclude anything. In the end
 the weights of the two of a kind are compared, bit for bit. Built-in data; no data folder is needed.
 
     python benchmarks/determinism.py [--out FILE] [--rows unet,uresnet_lovasz] [key=value ...]

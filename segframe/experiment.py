@@ -171,6 +171,7 @@ def run_experiment(
 
 def _finish(run: Run, record: Record, result: RunResult) -> None:
     """What the run leaves: weights, the exported model, the result; all of it told to the tracker."""
+    from segframe.checkpoint import digest_of, values_of
     from segframe.export import save_model, save_weights
 
     facts = record.read("record.json")
@@ -193,5 +194,7 @@ def _finish(run: Run, record: Record, result: RunResult) -> None:
         num_classes=run.dataset.num_classes,
         channels=run.dataset.image_shape[2],
     )
+    digest = digest_of({"model": values_of(run.model.weights)})
+    record.write("record.json", {**facts, "weights_sha256": digest})
     record.write("result.json", vars(result))
     run.tracker.result(result)

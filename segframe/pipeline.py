@@ -40,6 +40,7 @@ class Pipeline:
         seed: of the run; with the epoch it fixes order and augmentation.
         maps: {name: maker} of the maps that each sample gets (segframe.loss_maps).
         patches: what is trained on, where that is not the whole images.
+        normalisation: measured on the part train if None.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Pipeline:
         size_multiple: int = 1,
         maps: Mapping[str, Any] | None = None,
         patches: Patches | None = None,
+        normalisation: Normalisation | None = None,
     ):
         self.dataset, self.parts = dataset, dict(parts)
         self.batch_size, self.seed, self.size_multiple = batch_size, seed, size_multiple
@@ -60,11 +62,12 @@ class Pipeline:
         self.maps, self.patches = dict(maps or {}), patches
         self.full_size = padded_size(patches.size if patches else dataset.image_shape[:2], size_multiple)
         """(height, width) of a batch of patches, or of one that has the data's largest image."""
-        self.pass_length = len(self.parts["train"].ids) * (patches.per_image if patches else 1)
+        train = self.parts.get("train")
+        self.pass_length = len(train.ids) * (patches.per_image if patches else 1) if train else 0
         """Samples of one pass over the training part: its images, or their patches."""
         self._whole: dict[str, tf.data.Dataset] = {}
         self._faults: list[SegframeError] = []
-        self.normalisation: Normalisation = measure(dataset, self.parts["train"])
+        self.normalisation: Normalisation = normalisation or measure(dataset, self.parts["train"])
         if self.augmentations and not 0 <= self.normalisation.low <= self.normalisation.high <= 1:
             raise SegframeError(
                 "augment",
@@ -72,11 +75,12 @@ class Pipeline:
                 got=f"values from {self.normalisation.low:g} to {self.normalisation.high:g} in train",
                 remedy="Scale the float images in the file to [0, 1], or choose augment=none.",
             )
-        self._blocks = blocks_of(dataset, self.parts["train"])
+        some = next(iter(self.parts.values()))
+        self._blocks = blocks_of(dataset, train) if train else None
         if self._blocks and patches:
             of = np.repeat(self._blocks.of, patches.per_image)
             self._blocks = StoredBlocks(of, self._blocks.together)
-        first = dataset.read(self.parts["train"].split, self.parts["train"].indices[:1])[0]
+        first = dataset.read(some.split, some.indices[:1])[0]
         self.image_dtype = tf.as_dtype(first.image.dtype)
 
     def steps(self, part: str) -> int:

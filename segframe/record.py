@@ -7,6 +7,7 @@ RUN_DIR/
   history.json       one entry per finished epoch
   checkpoint.h5      everything that a resumed run needs (segframe.checkpoint)
   result.json        the scores, of a finished run only
+  evaluations/*      NAME.json, NAME.csv: scores on other data (`python -m segframe evaluate`)
   sweep.json         the tracker's id of the sweep that the run is a job of, if it is one
   per_image.csv      every test image's scores (validation's, where there is no test split)
   per_image_test_at.csv   the same after each epoch of train.score_test_at

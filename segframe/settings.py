@@ -60,6 +60,7 @@ class Split(TypedDict):
     __pydantic_config__ = {"extra": "forbid"}  # type: ignore[misc]
     val: Literal["auto", "none"]
     val_fraction: Annotated[float, _between(0, 1)]
+    train_fraction: Annotated[float, _share()]
     seed: Annotated[int, _at_least(0)]
     folds: Annotated[int, _at_least(2)] | None
     fold: Annotated[int, _at_least(0)] | None
@@ -86,7 +87,7 @@ class Train(TypedDict):
     batch_size: Annotated[int, _at_least(1)]
     precision: Literal["float32", "bfloat16", "float16"]
     xla: bool | Literal["auto"]
-    deterministic: bool
+    determinism: Literal["auto", "strict"]
     weight_average: Annotated[float, _between(0, 1)] | None
     early_stopping_epochs: Annotated[int, _at_least(1)] | None
     score_test_at: list[Annotated[int, _at_least(1)]]

@@ -19,6 +19,7 @@ class Steps:
     A model with several outputs is trained on all of them and predicts with the first (segframe.outputs).
 
     Args:
+        optimizer: None where nothing is trained.
         augmented: training images arrive scaled already (see segframe.pipeline).
         xla: compile with XLA, once for every image size.
         average: takes in the weights after each update.
@@ -32,7 +33,7 @@ class Steps:
         self,
         model: keras.Model,
         loss: Any,
-        optimizer: keras.optimizers.Optimizer,
+        optimizer: keras.optimizers.Optimizer | None,
         normalisation: Normalisation,
         *,
         num_classes: int,
@@ -41,7 +42,8 @@ class Steps:
         average: WeightAverage | None = None,
         full_size: tuple[int, int] | None = None,
     ):
-        self.model, self.loss, self.optimizer = model, loss, optimizer
+        self.model, self.loss = model, loss
+        self.optimizer: Any = optimizer
         self.normalisation, self.num_classes, self.augmented = normalisation, num_classes, augmented
         self.average, self.full_size = average, full_size
         self.output_weights, self.predictor = output_weights(model), predictor(model)

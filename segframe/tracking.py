@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import shlex
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segframe.identity import flatten
@@ -123,6 +125,8 @@ def hand_in(tracker: Tracker, record: Record, parent: str | None = None) -> None
             result = record.read("result.json")
             if result is not None:
                 _hand_in_end(run, record, result)
+            for file in sorted((record.folder / "evaluations").glob("*.json")):
+                hand_in_evaluation(run, file)
             _hand_in_files(run, record)
             if ended is not None:
                 raise ended
@@ -166,6 +170,17 @@ def _hand_in_end(run: TrackedRun, record: Record, result: Mapping[str, Any]) -> 
         run.file(figure, "figures")
     if (record.folder / "saved_model").exists():
         run.model(record.folder / "saved_model")
+
+
+def hand_in_evaluation(run: TrackedRun, file: Path) -> None:
+    """The scores of a finished run on other data (RUN_DIR/evaluations/NAME.json), as eval/NAME/SCORE."""
+    found = json.loads(file.read_text(encoding="utf-8"))
+    data = found["data"]
+    run.tags({f"segframe.eval.{file.stem}": f"{data['split']} of {data['content_hash']}"})
+    run.final(numbers({f"eval/{file.stem}/{key}": value for key, value in found["scores"].items()}))
+    for one in (file, file.with_suffix(".csv")):
+        if one.exists():
+            run.file(one, "evaluations")
 
 
 def _hand_in_files(run: TrackedRun, record: Record) -> None:

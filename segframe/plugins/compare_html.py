@@ -15,6 +15,7 @@ from segframe.errors import SegframeError
 from segframe.plugins.compare_cases import MOST_MODELS, worst_cases
 from segframe.plugins.compare_figures import MOST_STRIPS, curves, pareto, strips
 from segframe.plugins.compare_files import REMEDY
+from segframe.plugins.compare_learning import learning_curve
 from segframe.plugins.compare_run import COSTS, ComparedRun
 from segframe.plugins.compare_table import tables
 
@@ -58,6 +59,8 @@ def write_html(found: Mapping[str, Any], runs: Sequence[ComparedRun], path: Path
         _figure(f"{title}; the line is the median. These points are images, not runs", strips(groups, score))
     )
     if "recipes" in found:
+        title = f"Learning curve: {score} over the number of training images, with 95 % intervals"
+        parts.append(_figure(title, learning_curve(found["recipes"], score)))
         for key in ("train_seconds", "parameters"):
             picture = pareto(found["recipes"], key, found["ranked_by"], found["larger_is_better"])
             parts.append(_figure(f"{found['ranked_by']} over {COSTS[key]}, with 95 % intervals", picture))

@@ -35,6 +35,8 @@ class ComparedRun:
     result: Mapping[str, Any] | None
     """result.json of a finished run."""
     history: tuple[Mapping[str, Any], ...]
+    whole_train: tuple[str, ...] | None
+    """Where split.train_fraction left samples out: the ids of all that could train."""
     cost: Mapping[str, float]
     """Of `COSTS`, those that are recorded."""
     machine: str
@@ -49,8 +51,9 @@ class ComparedRun:
 
     @property
     def split(self) -> str:
-        """The same where the same samples train, validate and test."""
-        parts = {part: sorted(ids) for part, ids in self.samples.items()}
+        """The same where the same samples train (or could, with split.train_fraction), validate and test."""
+        whole = {"train": self.whole_train} if self.whole_train else {}
+        parts = {part: sorted(ids) for part, ids in {**self.samples, **whole}.items()}
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def score(self, key: str) -> float | None:
@@ -119,7 +122,7 @@ def read_run(folder: Path) -> ComparedRun:
         data, code = identity.pop("data"), identity.pop("code")
         return ComparedRun(
             folder,
-            identity,
+            _as_of_today(identity),
             data,
             code,
             facts["metric_contract"],
@@ -128,6 +131,7 @@ def read_run(folder: Path) -> ComparedRun:
             status,
             result if status == FINISHED else None,
             tuple(history),
+            tuple(facts["data"]["train_of"]) if "train_of" in facts["data"] else None,
             _cost(facts, result, history),
             _machine(facts.get("machine", {}), facts.get("threads")),
         )
@@ -138,6 +142,13 @@ def read_run(folder: Path) -> ComparedRun:
             got=f"{type(error).__name__}: {error}",
             remedy="Leave it out: it is no run's folder, or it was damaged.",
         ) from error
+
+
+def _as_of_today(config: dict[str, Any]) -> dict[str, Any]:
+    """Keys that a run of an earlier version lacks, with what it did."""
+    deterministic = config.pop("train.deterministic", False)
+    was = {"split.train_fraction": 1.0, "train.determinism": "strict" if deterministic else "auto"}
+    return was | config
 
 
 def _cost(

@@ -44,8 +44,7 @@ def test_a_run_is_kept_with_all_it_was_told(tracker, runs_dir):
     with tracker.run(runs_dir / "run", "first", parent=tracker.open_sweep("sweep", {})) as run:
         run.params({"optimizer.learning_rate": 3e-4, "odd{name}": None, "long": "x" * 7000})
         run.tags({"segframe.data": "abc"})
-        for epoch, scores in EPOCHS.items():
-            run.epoch(epoch, scores)
+        run.epochs(EPOCHS)
         run.final({"final/val/dice": 0.5, "final/test/dice": math.nan})
         run.file(runs_dir / "a ß.txt", "figures")
         assert kept(tracker, run).info.status == "RUNNING"
@@ -67,8 +66,7 @@ def test_a_run_told_everything_again_by_a_new_process_keeps_it_once(tracker, run
         again = build_mlflow(uri=tracker.uri)
         with again.run(runs_dir / "run", "name") as run:
             run.params({"seed": 0, "device.threads": told})
-            for epoch, scores in list(EPOCHS.items())[:told]:
-                run.epoch(epoch, scores)
+            run.epochs(dict(list(EPOCHS.items())[:told]))
             run.final({"final/test/dice": 0.5, "final/test/iou": math.nan})
         ids.append(run.run_id)
     assert ids[0] == ids[1]
@@ -130,7 +128,7 @@ def test_four_processes_at_once_on_a_fresh_store_all_succeed(tmp_path):
     code = (
         "import sys; from pathlib import Path; from segframe.plugins.mlflow_tracker import build_mlflow\n"
         "with build_mlflow(uri='sqlite:///new/mlflow.db').run(Path(sys.argv[1]), 'name') as run:\n"
-        "    run.epoch(1, {'train/loss': 1.0})"
+        "    run.epochs({1: {'train/loss': 1.0}})"
     )
     started = [subprocess.Popen([sys.executable, "-c", code, f"run{i}"], cwd=tmp_path) for i in range(4)]
     assert [process.wait(120) for process in started] == [0, 0, 0, 0]

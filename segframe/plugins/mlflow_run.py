@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Metric
 
 # MLflow's limits (mlflow.utils.validation).
 LONGEST_PARAM, LONGEST_TAG, LONGEST_KEY = 6000, 8000, 250
-BATCH = 100
+BATCH, METRICS = 100, 1000
 T = TypeVar("T")
 
 
@@ -37,7 +38,7 @@ class MlflowRun:
     def __init__(self, client: MlflowClient, run_id: str, log_model: bool):
         self.client, self.run_id, self.log_model = client, run_id, log_model
         # "epoch" goes into each epoch's batch, so what it knows is what is there.
-        self.epochs = {metric.step for metric in client.get_metric_history(run_id, "epoch")}
+        self.there = {metric.step for metric in client.get_metric_history(run_id, "epoch")}
 
     def params(self, params: Mapping[str, Any]) -> None:
         from mlflow.entities import Param
@@ -62,11 +63,23 @@ class MlflowRun:
         for batch in _batches(new):
             self.client.log_batch(self.run_id, tags=batch)
 
-    def epoch(self, epoch: int, scores: Mapping[str, float]) -> None:
-        if epoch in self.epochs:
-            return
-        self.scores({**scores, "epoch": epoch}, step=epoch)
-        self.epochs.add(epoch)
+    def epochs(self, scores: Mapping[int, Mapping[str, float]]) -> None:
+        now = int(time.time() * 1000)
+        new = {
+            epoch: _metrics({**found, "epoch": epoch}, now, epoch)
+            for epoch, found in scores.items()
+            if epoch not in self.there
+        }
+        batch: list[Metric] = []
+        # An epoch is never cut in two: MLflow writes a batch whole or not at all, and "epoch" is in it.
+        for metrics in new.values():
+            if batch and len(batch) + len(metrics) > METRICS:
+                self.client.log_batch(self.run_id, metrics=batch)
+                batch = []
+            batch += metrics
+        if batch:
+            self.client.log_batch(self.run_id, metrics=batch)
+        self.there |= new.keys()
 
     def final(self, scores: Mapping[str, float]) -> None:
         there = self.client.get_run(self.run_id).data.metrics
@@ -85,11 +98,7 @@ class MlflowRun:
             log_saved_model(self.client, self.run_id, saved_model)
 
     def scores(self, scores: Mapping[str, float], step: int = 0) -> None:
-        """One batch, which MLflow writes whole or not at all; undefined scores are kept as NaN."""
-        from mlflow.entities import Metric
-
-        now = int(time.time() * 1000)
-        metrics = [Metric(allowed(key), float(value), now, step) for key, value in scores.items()]
+        metrics = _metrics(scores, int(time.time() * 1000), step)
         if metrics:
             self.client.log_batch(self.run_id, metrics=metrics)
 
@@ -97,6 +106,13 @@ class MlflowRun:
         if error:
             self.client.set_tag(self.run_id, "error", error[:500])
         self.client.set_terminated(self.run_id, status)
+
+
+def _metrics(scores: Mapping[str, float], now: int, step: int) -> list[Metric]:
+    """Undefined scores are kept as NaN; `now` in milliseconds."""
+    from mlflow.entities import Metric
+
+    return [Metric(allowed(key), float(value), now, step) for key, value in scores.items()]
 
 
 def _equal(first: float, second: float) -> bool:

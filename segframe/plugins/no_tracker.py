@@ -29,7 +29,7 @@ class NoRun:
     def tags(self, tags: Mapping[str, str]) -> None:
         pass
 
-    def epoch(self, epoch: int, scores: Mapping[str, float]) -> None:
+    def epochs(self, scores: Mapping[int, Mapping[str, float]]) -> None:
         pass
 
     def final(self, scores: Mapping[str, float]) -> None:

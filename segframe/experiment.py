@@ -17,6 +17,7 @@ from segframe.console import log_file
 from segframe.dataset import Dataset
 from segframe.errors import SegframeError
 from segframe.folds import seen_as_fold
+from segframe.hiding import with_secrets, without_secrets
 from segframe.interrupt import Interrupt, catching
 from segframe.manager import Plugins
 from segframe.quiet import import_tensorflow
@@ -40,7 +41,7 @@ class Run:
     """Everything of one run, put together: what `segframe_fit` and `segframe_callbacks` are given."""
 
     config: Mapping[str, Any]
-    """The resolved config, as in RUN_DIR/config.yaml."""
+    """The resolved config, as in RUN_DIR/config.yaml: without the tracker's secrets."""
     out_dir: Path
     plugins: Plugins
     dataset: Dataset
@@ -118,8 +119,9 @@ def run_experiment(
         Interrupted: somebody stopped it; its state is saved.
     """
     check_config(plugins, config)
+    tracker = build(plugins, "tracker", with_secrets(config)["tracker"])
+    config = without_secrets(config)
     dataset = seen_as_fold(build(plugins, "dataset", config["dataset"]), config)
-    tracker = build(plugins, "tracker", config["tracker"])
     own = identity.identity_of(config, dataset.content_hash, identity.code_hash())
     chosen = parts(dataset, config["split"])
     probe_values(plugins, config, dataset, chosen)

@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from segframe.atomic import write_json
 from segframe.console import set_up_console
 from segframe.errors import SegframeError
+from segframe.hiding import hide, with_secrets
 from segframe.interrupt import Interrupted
 
 
@@ -20,7 +21,7 @@ def main(config_file: str, result_file: str, parent: str) -> int:
     from segframe.manager import plugin_manager
 
     set_up_console()
-    config = OmegaConf.to_container(OmegaConf.load(config_file))
+    config = with_secrets(OmegaConf.to_container(OmegaConf.load(config_file)))  # type: ignore[arg-type]
     found: dict[str, object] = {}
 
     def started(folder: Path) -> None:
@@ -29,17 +30,17 @@ def main(config_file: str, result_file: str, parent: str) -> int:
         write_json(Path(result_file), {**found, "error": ""})
 
     try:
-        result = run_experiment(plugin_manager(), config, parent or None, started)  # type: ignore[arg-type]
+        result = run_experiment(plugin_manager(), config, parent or None, started)
     except KeyboardInterrupt as stop:
         write_json(Path(result_file), {**found, "error": f"stopped: {stop}"})
         return 128 + stop.signal_number if isinstance(stop, Interrupted) else 130
     except SegframeError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        write_json(Path(result_file), {**found, "error": str(error)})
+        print(f"Error: {hide(str(error))}", file=sys.stderr)
+        write_json(Path(result_file), {**found, "error": hide(str(error))})
         return 2
     except Exception as error:
-        traceback.print_exc()
-        write_json(Path(result_file), {**found, "error": f"{type(error).__name__}: {error}"})
+        print(hide(traceback.format_exc()), end="", file=sys.stderr)
+        write_json(Path(result_file), {**found, "error": hide(f"{type(error).__name__}: {error}")})
         return 1
     write_json(Path(result_file), {**found, "objective": result.objective, "scores": result.scores})
     return 0

@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from segframe.hiding import hide
 from segframe.manager import Plugins
 
 LIBRARIES = ("segframe", "tensorflow", "tensorflow-cpu", "keras", "numpy", "h5py", "hydra-core", "mlflow")
@@ -38,7 +39,7 @@ def machine() -> dict[str, Any]:
         "cores": psutil.cpu_count(logical=False),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "gpus": names,
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "command": [hide(word) for word in (Path(sys.argv[0]).name, *sys.argv[1:])],
     }
 
 
@@ -46,7 +47,7 @@ def git(folder: Path) -> tuple[str | None, str]:
     """(commit, uncommitted changes) of the repository that `folder` lies in; (None, "") outside of one."""
     try:
         commit = _git(folder, "rev-parse", "HEAD").strip()
-        return commit, _git(folder, "diff", "HEAD")
+        return commit, hide(_git(folder, "diff", "HEAD"))
     except (OSError, subprocess.SubprocessError):
         return None, ""
 

@@ -33,6 +33,7 @@ from omegaconf import OmegaConf
 
 from segframe.atomic import write_json, write_text
 from segframe.errors import SegframeError
+from segframe.hiding import hide
 
 RUNNING, FINISHED, FAILED, INTERRUPTED = "running", "finished", "failed", "interrupted"
 
@@ -107,10 +108,10 @@ class Record:
 
 
 def ending(error: BaseException) -> tuple[str, str]:
-    """(state, error text) of a run that ends with this."""
+    """(state, error text without secrets) of a run that ends with this."""
     if isinstance(error, KeyboardInterrupt):
         return INTERRUPTED, str(error)
-    return FAILED, f"{type(error).__name__}: {error}"
+    return FAILED, hide(f"{type(error).__name__}: {error}")
 
 
 def find(runs_dir: Path, name: str) -> list[Path]:

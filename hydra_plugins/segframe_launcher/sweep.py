@@ -24,6 +24,7 @@ from hydra_plugins.segframe_launcher.fold_rows import fold_rows, tracked
 from hydra_plugins.segframe_launcher.sweep_table import print_table
 from segframe.atomic import write_json, write_text
 from segframe.catalog import build
+from segframe.hiding import expose, hide, without_secrets
 from segframe.interrupt import Interrupted
 from segframe.manager import Plugins
 from segframe.record import RUNNING, Record
@@ -51,6 +52,8 @@ class Sweep:
 
     def __init__(self, plugins: Plugins, folder: Path, config: Mapping[str, Any]):
         self.folder, self.jobs = folder, []  # type: tuple[Path, list[Job]]
+        without_secrets(config)  # known from here on
+        _hide_in(folder / "multirun.yaml")
         self.tracker = build(plugins, "tracker", config["tracker"])
         self.parent: str | None = None
         self.interrupted: int | None = None
@@ -66,7 +69,8 @@ class Sweep:
     def run_job(self, number: int, overrides: list[str], config: Mapping[str, Any]) -> float:
         """Run a job in a process of its own, wait for it, and return its objective, nan if it has none."""
         config_file, result_file = self.folder / f"job_{number}.yaml", self.folder / f"job_{number}.json"
-        write_text(config_file, OmegaConf.to_yaml(OmegaConf.create(dict(config))))
+        expose(config)  # to the job's process, while its file holds no secret
+        write_text(config_file, OmegaConf.to_yaml(OmegaConf.create(without_secrets(config))))
         result_file.unlink(missing_ok=True)
         command = [
             sys.executable,
@@ -126,6 +130,14 @@ class Sweep:
                 log.warning("The sweep's parent run stays open in the tracker (%s).", error)
         print_table(self.jobs, rows, folder=self.folder, where=self.tracker.where())
         return 1 if failed else 0
+
+
+def _hide_in(file: Path) -> None:
+    """Hydra has written the config as it was composed, with what a config file of the user's may hold."""
+    if file.exists():
+        text = file.read_text(encoding="utf-8")
+        if hide(text) != text:
+            write_text(file, hide(text))
 
 
 @contextmanager

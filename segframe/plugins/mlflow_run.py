@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from segframe.hiding import hide
+
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Metric
@@ -104,7 +106,7 @@ class MlflowRun:
 
     def end(self, status: str, error: str = "") -> None:
         if error:
-            self.client.set_tag(self.run_id, "error", error[:500])
+            self.client.set_tag(self.run_id, "error", hide(error)[:500])
         self.client.set_terminated(self.run_id, status)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segframe.errors import SegframeError
+from segframe.hiding import hidden_address
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -56,8 +57,8 @@ def for_mlflow(uri: str) -> str:
 
 
 def without_password(uri: str) -> str:
-    """The URI as it may be shown and stored."""
-    return re.sub(r"://[^/@]*@", "://", uri)
+    """The URI as it may be shown and stored: without user and password."""
+    return re.sub(r"://[^/@]*@", "://", hidden_address(uri))
 
 
 def quiet() -> None:

@@ -26,14 +26,16 @@ def run(argv: list[str]) -> int:
     """
     parser = VerbParser(prog="python -m segframe track", description=__doc__)
     parser.add_argument("run_dir", type=Path, nargs="+")
-    folders = parser.parse_args(argv).run_dir
+    parser.add_argument("--uri", help="another store than its config names, such as http://host:5000")
+    options = parser.parse_args(argv)
     from segframe.catalog import build
+    from segframe.hiding import with_secrets
     from segframe.manager import plugin_manager
     from segframe.record import Record
     from segframe.tracking import hand_in
 
     plugins, code = plugin_manager(), 0
-    for folder in folders:
+    for folder in options.run_dir:
         record = Record(folder.resolve())
         config = record.config()
         if config["tracker"]["name"] == "none":
@@ -49,7 +51,10 @@ def run(argv: list[str]) -> int:
         if not started_in.is_dir():
             log.warning("%s is gone, where the run was started: its tracker is sought from here.", started_in)
             started_in = Path(".")
-        with contextlib.chdir(started_in):
+        if options.uri:
+            config["tracker"] |= {"uri": options.uri}
+        config = with_secrets(config)
+        with contextlib.chdir(Path(".") if options.uri else started_in):
             tracker = build(plugins, "tracker", config["tracker"])
         with record.lock():
             parent = (record.read("sweep.json") or {}).get("parent")

@@ -182,12 +182,14 @@ def _finish(run: Run, record: Record, result: RunResult) -> None:
             "xla": facts["xla"],
         },
     )
+    (image,) = run.dataset.read((part := next(iter(run.pipeline.parts.values()))).split, part.indices[:1])
     save_model(
         run.out_dir / "saved_model",
         run.model,
         run.pipeline.normalisation,
         num_classes=run.dataset.num_classes,
         channels=run.dataset.image_shape[2],
+        example=image.image,
     )
     record.write("result.json", vars(result))
     run.tracker.result(result)

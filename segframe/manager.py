@@ -15,6 +15,7 @@ from segframe.errors import SegframeError, nearest
 BUILTIN_PLUGINS = (
     "segframe.plugins.augmentations",
     "segframe.plugins.compare_command",
+    "segframe.plugins.costs",
     "segframe.plugins.data_command",
     "segframe.plugins.fit",
     "segframe.plugins.hdf5",

@@ -6,6 +6,7 @@ RUN_DIR/
   status.json        running, finished, failed or interrupted; with the error, process and host
   history.json       one entry per finished epoch
   checkpoint.h5      everything that a resumed run needs (segframe.checkpoint)
+  costs.json         operations, memory, time of a step, energy (segframe.plugins.costs)
   result.json        the scores, of a finished run only
   sweep.json         the tracker's id of the sweep that the run is a job of, if it is one
   per_image.csv      every test image's scores (validation's, where there is no test split)

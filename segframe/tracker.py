@@ -31,8 +31,9 @@ class TrackedRun(Protocol):
     def file(self, path: Path, folder: str = "") -> None:
         """A file of the run's folder, kept under `folder` in the tracker."""
 
-    def model(self, saved_model: Path) -> None:
-        """The exported SavedModel: raw images (batch, height, width, channels) float32 -> logits."""
+    def model(self, saved_model: Path, weights: Path) -> None:
+        """The exported SavedModel, raw images (batch, height, width, channels) float32 -> logits, and the
+        model.weights.h5 that segframe.load_model reads."""
 
 
 class Tracker(Protocol):

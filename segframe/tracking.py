@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("segframe")
 
 FILES = (
-    "config.yaml", "record.json", "history.json", "result.json", "per_image.csv", "per_image_test_at.csv",
-    "run.log",
+    "config.yaml", "record.json", "history.json", "result.json", "costs.json", "per_image.csv",
+    "per_image_test_at.csv", "run.log",
 )  # fmt: skip
 
 
@@ -189,11 +189,12 @@ def _hand_in_end(run: TrackedRun, record: Record, result: Mapping[str, Any]) -> 
     final = {f"final/{key}": value for key, value in result["scores"].items()}
     for epoch, scores in result["test_at"].items():
         final |= {f"at_epoch_{epoch}/{key}": value for key, value in scores.items()}
+    final |= {f"cost/{key}": value for key, value in (record.read("costs.json") or {}).items()}
     run.final(numbers(final | {"final/chosen_epoch": result["epoch"]}))
     for figure in sorted((record.folder / "figures").glob("*.png")):
         run.file(figure, "figures")
     if (record.folder / "saved_model").exists():
-        run.model(record.folder / "saved_model")
+        run.model(record.folder / "saved_model", record.folder / "model.weights.h5")
 
 
 def _hand_in_files(run: TrackedRun, record: Record) -> None:

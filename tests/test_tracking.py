@@ -6,6 +6,8 @@ import os
 import shutil
 import signal
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -84,7 +86,11 @@ def complete(uri, folder):
         assert [step for step, _ in history[key]] == [entry["epoch"] for entry in entries]
     for key, value in numbers(record.read("result.json")["scores"]).items():
         assert [found for _, found in history[f"final/{key}"]] == [pytest.approx(value)]
-    assert {"config.yaml", "record.json", "result.json", "per_image.csv", "run.log"} <= set(artifacts)
+    for key, value in numbers(record.read("costs.json")).items():
+        assert [found for _, found in history[f"cost/{key}"]] == [pytest.approx(value)]
+    assert {"config.yaml", "record.json", "result.json", "costs.json", "per_image.csv", "run.log"} <= set(
+        artifacts
+    )
     assert {"figures/curves.png", "figures/test_overlays.png"} <= set(artifacts)
     assert tags["segframe.data_hash"] == record.read("record.json")["data"]["content_hash"]
     assert json.loads((folder / "tracker.json").read_text())["run_id"] == run_id
@@ -275,3 +281,26 @@ def test_a_run_that_was_killed_is_handed_in_as_failed_with_what_it_had(plugins, 
 def test_what_is_no_runs_folder_cannot_be_handed_in(tmp_path):
     with pytest.raises(SegframeError, match="expected the folder of a run, got no config.yaml in it"):
         track_command.run([str(tmp_path)])
+
+
+@pytest.mark.slow
+@pytest.mark.bundled
+def test_after_a_sigkill_every_epoch_is_in_mlflow_once(tmp_path, store):
+    words = [f"tracker.uri='{store}'", "tracker.log_model=false", "model.filters=2", "model.depth=1",
+             "train.epochs=12", "train.checkpoint_seconds=0", "dataset.samples_train=8", "dataset.size=32",
+             f"run_dir='{tmp_path}/run'"]  # fmt: skip
+    command = [sys.executable, "-m", "segframe", *words]
+    history = tmp_path / "run" / "history.json"
+    for epochs in (2, 9):
+        killed = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL)
+        give_up = time.monotonic() + 300
+        while not history.exists() or len(json.loads(history.read_text())) < epochs:
+            assert killed.poll() is None and time.monotonic() < give_up
+            time.sleep(0.05)
+        killed.kill()
+        killed.wait()
+    assert subprocess.run(command, cwd=tmp_path, stdout=subprocess.DEVNULL).returncode == 0
+    status, _, told, *_ = kept(store)
+    assert status == "FINISHED"
+    for key in ("epoch", "train/loss", "val/dice"):
+        assert [step for step, _ in told[key]] == list(range(1, 13))

@@ -126,6 +126,23 @@ def test_the_server_gives_out_a_runs_files(served, sweep):
         assert answer.read() == (runs_dir / "rate-low" / "tracker.json").read_bytes()
 
 
+def test_a_run_told_over_http_with_a_password_goes_on_under_its_id(served, tmp_path):
+    """With models, files that the server hands through, and PostgreSQL: test_mlflow_server.py."""
+    uri = served.replace("//", "//anna:geheim-47@")
+    for told in (1, 2):
+        tracker = build_mlflow(uri=uri, experiment="over HTTP")
+        with tracker.run(tmp_path / "run", "name", parent="0" * 32) as run:
+            run.params({f"key.{number}": number for number in range(120)})
+            run.epochs({epoch: {"train/loss": 1 / epoch} for epoch in range(1, 300 * told)})
+    client, experiment = tracker._connect()
+    (found,) = client.search_runs([experiment])
+    assert found.info.run_id == run.run_id and found.info.status == "FINISHED"
+    assert len(found.data.params) == 120
+    told = client.get_metric_history(run.run_id, "train/loss")
+    assert [point.step for point in told] == list(range(1, 600))
+    assert "geheim" not in (tmp_path / "run" / "tracker.json").read_text()
+
+
 def test_the_server_answers_on_this_machine_only(served):
     port = int(served.rsplit(":", 1)[1])
     with open("/proc/net/tcp") as table:

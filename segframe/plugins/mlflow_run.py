@@ -37,8 +37,10 @@ def shortened(value: Any, longest: int) -> str:
 class MlflowRun:
     """segframe.tracker.TrackedRun in an MLflow store, through a client: there is no global active run."""
 
-    def __init__(self, client: MlflowClient, run_id: str, log_model: bool):
-        self.client, self.run_id, self.log_model = client, run_id, log_model
+    def __init__(
+        self, client: MlflowClient, run_id: str, log_model: bool = False, register_as: str | None = None
+    ):
+        self.client, self.run_id, self.log_model, self.register_as = client, run_id, log_model, register_as
         # "epoch" goes into each epoch's batch, so what it knows is what is there.
         self.there = {metric.step for metric in client.get_metric_history(run_id, "epoch")}
 
@@ -93,11 +95,15 @@ class MlflowRun:
     def file(self, path: Path, folder: str = "") -> None:
         self.client.log_artifact(self.run_id, str(path), folder or None)
 
-    def model(self, saved_model: Path) -> None:
+    def model(self, saved_model: Path, weights: Path) -> None:
         if self.log_model:
-            from segframe.plugins.mlflow_model import log_saved_model
+            from segframe.plugins.mlflow_model import log_saved_model, register
 
-            log_saved_model(self.client, self.run_id, saved_model)
+            if weights.name not in {file.path for file in self.client.list_artifacts(self.run_id)}:
+                self.file(weights)
+            model_id = log_saved_model(self.client, self.run_id, saved_model)
+            if self.register_as:
+                register(self.client, self.run_id, model_id, self.register_as)
 
     def scores(self, scores: Mapping[str, float], step: int = 0) -> None:
         metrics = _metrics(scores, int(time.time() * 1000), step)

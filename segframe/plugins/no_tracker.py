@@ -38,7 +38,7 @@ class NoRun:
     def file(self, path: Path, folder: str = "") -> None:
         pass
 
-    def model(self, saved_model: Path) -> None:
+    def model(self, saved_model: Path, weights: Path) -> None:
         pass
 
 

@@ -182,14 +182,15 @@ def _finish(run: Run, record: Record, result: RunResult) -> None:
             "xla": facts["xla"],
         },
     )
-    (image,) = run.dataset.read((part := next(iter(run.pipeline.parts.values()))).split, part.indices[:1])
+    part = next(iter(run.pipeline.parts.values()))
+    (example,) = run.dataset.read(part.split, part.indices[:1])
     save_model(
         run.out_dir / "saved_model",
         run.model,
         run.pipeline.normalisation,
         num_classes=run.dataset.num_classes,
         channels=run.dataset.image_shape[2],
-        example=image.image,
+        example=example.image,
     )
     record.write("result.json", vars(result))
     run.tracker.result(result)

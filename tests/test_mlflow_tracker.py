@@ -14,6 +14,7 @@ import pytest
 from segframe.errors import SegframeError
 from segframe.normalisation import Normalisation
 from segframe.plugins.mlflow_tracker import build_mlflow
+from segframe.plugins.predict_run import weights_of
 
 EPOCHS = {1: {"train/loss": 1.0, "val/dice": 0.5}, 2: {"train/loss": 0.5, "val/dice": math.nan}}
 
@@ -247,3 +248,21 @@ def test_no_model_is_kept_where_the_config_says_so(runs_dir):
     with tracker.run(runs_dir / "run", "name") as run:
         run.model(runs_dir / "not even there", runs_dir / "nor this")
     assert not kept(tracker, run).outputs.model_outputs
+
+
+def test_the_weights_of_a_run_on_another_machine_are_fetched_once(tracker, runs_dir, own_cache):
+    (runs_dir / "model.weights.h5").write_bytes(b"weights")
+    ids = {}
+    for name in ("with", "without"):
+        with tracker.run(runs_dir / "elsewhere" / name, name) as run:
+            run.tags({"segframe.folder": "/on/another/machine"})
+            if name == "with":
+                run.file(runs_dir / "model.weights.h5")
+        ids[name] = run.run_id
+    for _ in range(2):
+        file = weights_of(ids["with"], runs_dir, None)
+        assert file.read_bytes() == b"weights" and own_cache in file.parents
+        shutil.rmtree(runs_dir / "artifacts", ignore_errors=True)
+    shutil.rmtree(own_cache)
+    with pytest.raises(SegframeError, match="expected a run whose folder is on this machine, or whose model"):
+        weights_of(ids["without"], runs_dir, tracker.uri)

@@ -16,6 +16,7 @@ BUILTIN_PLUGINS = (
     "segframe.plugins.augmentations",
     "segframe.plugins.cache_command",
     "segframe.plugins.compare_command",
+    "segframe.plugins.costs",
     "segframe.plugins.data_command",
     "segframe.plugins.evaluate_command",
     "segframe.plugins.fit",

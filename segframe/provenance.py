@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from segframe.hiding import hide
 from segframe.manager import Plugins
 
 ENVIRONMENT = (
@@ -50,7 +51,7 @@ def machine() -> dict[str, Any]:
         "cores": psutil.cpu_count(logical=False),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "gpus": names,
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "command": [hide(word) for word in (Path(sys.argv[0]).name, *sys.argv[1:])],
     }
 
 
@@ -77,7 +78,7 @@ def git(folder: Path) -> tuple[str | None, str]:
     try:
         commit = _git(folder, "rev-parse", "HEAD").strip()
         root = Path(_git(folder, "rev-parse", "--show-toplevel").strip())
-        return commit, _git(folder, "diff", "HEAD") + _untracked(root)
+        return commit, hide(_git(folder, "diff", "HEAD") + _untracked(root))
     except (OSError, subprocess.SubprocessError):
         return None, ""
 

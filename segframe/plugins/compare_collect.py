@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("segframe")
 
-FILES = ("record.json", "result.json", "history.json")
+FILES = ("record.json", "result.json", "history.json", "costs.json")
 """What is read of a run, and fetched from MLflow where its folder is on another machine."""
 
 

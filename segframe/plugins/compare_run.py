@@ -99,12 +99,18 @@ def _base(score: str) -> str:
 
 COSTS = {
     "parameters": "parameters",
+    "gflop": "GFLOP/image",
+    "step_ms": "step (ms)",
+    "memory_mib": "memory (MiB)",
+    "gpu_memory_mib": "GPU memory (MiB)",
+    "energy_kj": "energy (kJ)",
     "train_seconds": "training (s)",
     "images_per_second": "images/s",
-    "step_ms": "step (ms)",
     "epoch": "epoch chosen",
 }
 """{key: heading}. The times are the steps' own, waits for data included, validation not."""
+NO_AXIS = ("images_per_second", "epoch")
+"""What is no cost to hold against a score, or the inverse of one that is."""
 
 
 def read_run(folder: Path) -> ComparedRun:
@@ -132,7 +138,7 @@ def read_run(folder: Path) -> ComparedRun:
             result if status == FINISHED else None,
             tuple(history),
             tuple(facts["data"]["train_of"]) if "train_of" in facts["data"] else None,
-            _cost(facts, result, history),
+            _cost(facts, result, history, record.read("costs.json") or {}),
             _machine(facts.get("machine", {}), facts.get("threads")),
         )
     except (ValueError, KeyError, TypeError) as error:
@@ -152,8 +158,12 @@ def _as_of_today(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _cost(
-    facts: Mapping[str, Any], result: Mapping[str, Any] | None, history: list[Mapping[str, Any]]
+    facts: Mapping[str, Any],
+    result: Mapping[str, Any] | None,
+    history: list[Mapping[str, Any]],
+    recorded: Mapping[str, Any],
 ) -> dict[str, float]:
+    """Of older runs without costs.json, what their history tells."""
     cost: dict[str, float] = {}
     if "parameters" in facts:
         cost["parameters"] = facts["parameters"]
@@ -168,6 +178,15 @@ def _cost(
             1000 * entry["train_seconds"] / (entry["step"] - before.get(entry["epoch"] - 1, 0))
             for entry in steady
         )
+    for key, of, unit in (
+        ("gflop", "flops", 1e9),
+        ("step_ms", "step_ms", 1),
+        ("memory_mib", "memory_mib", 1),
+        ("gpu_memory_mib", "gpu_memory_mib", 1),
+        ("energy_kj", "energy_j", 1e3),
+    ):
+        if recorded.get(of) is not None:
+            cost[key] = recorded[of] / unit
     if result is not None:
         cost["epoch"] = result["epoch"]
     return cost

@@ -160,4 +160,4 @@ def _p(value: float | None) -> str:
 
 
 def _cost(key: str, value: float) -> str:
-    return f"{value:,.0f}" if key in ("parameters", "epoch") else f"{value:,.1f}"
+    return f"{value:,.0f}" if key in ("parameters", "epoch") or value >= 1000 else f"{value:.3g}"

@@ -32,15 +32,16 @@ def run(argv: list[str]) -> int:
     """
     parser = VerbParser(prog="python -m segframe track", description=__doc__)
     parser.add_argument("run_dir", type=Path, nargs="+")
-    folders = parser.parse_args(argv).run_dir
+    parser.add_argument("--uri", help="another store than its config names, such as http://host:5000")
+    options = parser.parse_args(argv)
     from segframe.manager import plugin_manager
     from segframe.record import Record
     from segframe.tracking import hand_in
 
     plugins, code = plugin_manager(), 0
-    for folder in folders:
+    for folder in options.run_dir:
         record = Record(folder.resolve())
-        tracker = tracker_of(record, plugins)
+        tracker = tracker_of(record, plugins, options.uri)
         if tracker is None:
             raise SegframeError(
                 str(folder),
@@ -59,9 +60,14 @@ def run(argv: list[str]) -> int:
     return code
 
 
-def tracker_of(record: Record, plugins: Plugins) -> Tracker | None:
-    """The tracker of a run; None if it has none. A relative store is meant from where the run was started."""
+def tracker_of(record: Record, plugins: Plugins, uri: str | None = None) -> Tracker | None:
+    """The tracker of a run; None if it has none. A relative store is meant from where the run was started.
+
+    Args:
+        uri: another store than its config names, from here.
+    """
     from segframe.catalog import build
+    from segframe.hiding import with_secrets
 
     config = record.config()
     if config["tracker"]["name"] == "none":
@@ -70,5 +76,8 @@ def tracker_of(record: Record, plugins: Plugins) -> Tracker | None:
     if not started_in.is_dir():
         log.warning("%s is gone, where the run was started: its tracker is sought from here.", started_in)
         started_in = Path(".")
-    with contextlib.chdir(started_in):
+    if uri:
+        config["tracker"] |= {"uri": uri}
+    config = with_secrets(config)
+    with contextlib.chdir(Path(".") if uri else started_in):
         return build(plugins, "tracker", config["tracker"])

@@ -13,6 +13,7 @@ from omegaconf import Container, DictConfig, OmegaConf
 
 from segframe.compose import explain, is_config_error, register
 from segframe.errors import SegframeError
+from segframe.hiding import from_environment
 from segframe.manager import Plugins, plugin_manager
 from segframe.preflight import PreflightOnly
 
@@ -26,6 +27,7 @@ def train(words: list[str]) -> int:
     plugins = plugin_manager()
     warn_of_broken(plugins)
     register()
+    words = from_environment(words)
     failure: list[BaseException] = []
 
     def task(config: DictConfig) -> Any:

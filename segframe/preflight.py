@@ -41,9 +41,9 @@ def try_out(plugins: Plugins, config: Mapping[str, Any], folder: Path) -> dict[s
         folder: an empty one, for what parts of a run write; nothing in it is a run.
 
     Returns:
-        JSON: seconds of "building", the "first_step", a later "step", the "first_evaluation" of a batch (of
-        an image by tiles, in a run on patches) and a later "evaluation", of an image; the "batch" (images, height, width, channels); "parameters";
-        "gpu_memory_mib", TensorFlow's peak, or None.
+        JSON: seconds of "building", the "first_step", a later "step", the "first_evaluation" of a batch (by
+        tiles, and of one image, in a run on patches) and a later "evaluation", of one image; the "batch"
+        (images, height, width, channels); "parameters"; "gpu_memory_mib", TensorFlow's peak, or None.
 
     Raises:
         Exception: whatever would stop the run.

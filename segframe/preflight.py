@@ -41,9 +41,9 @@ def try_out(plugins: Plugins, config: Mapping[str, Any], folder: Path) -> dict[s
         folder: an empty one, for what parts of a run write; nothing in it is a run.
 
     Returns:
-        JSON: seconds of "building", the "first_step", a later "step", the "first_evaluation" and a later
-        "evaluation" of a batch; the "batch" (images, height, width, channels); "parameters";
-        "gpu_memory_mib", TensorFlow's peak, or None.
+        JSON: seconds of "building", the "first_step", a later "step", the "first_evaluation" of a batch (by
+        tiles, and of one image, in a run on patches) and a later "evaluation", of one image; the "batch"
+        (images, height, width, channels); "parameters"; "gpu_memory_mib", TensorFlow's peak, or None.
 
     Raises:
         Exception: whatever would stop the run.
@@ -88,13 +88,10 @@ def try_out(plugins: Plugins, config: Mapping[str, Any], folder: Path) -> dict[s
     found["first_step"], found["step"] = _timed(train, STEPS)
     part = next((name for name in ("val", "test") if name in run.pipeline.parts), None)
     if part is not None:
-        unseen = next(run.pipeline.evaluate(part))
-
-        def evaluate() -> None:
-            for tensor in run.metrics.steps.evaluate(unseen["image"], target_of(unseen)):
-                tensor.numpy()
-
-        found["first_evaluation"], found["evaluation"] = _timed(evaluate, 2)
+        images = 1 if run.pipeline.patches else config["train"]["batch_size"]
+        positions = range(min(images, len(run.pipeline.parts[part].ids)))
+        found["first_evaluation"], seconds = _timed(lambda: run.metrics.predict(part, positions), 2)
+        found["evaluation"] = seconds / len(positions)
     gpus = tf.config.list_logical_devices("GPU")
     peaks = [
         tf.config.experimental.get_memory_info(gpu.name.removeprefix("/device:"))["peak"] for gpu in gpus

@@ -41,6 +41,21 @@ def console_logger():
     log.setLevel(before[1])
 
 
+@pytest.fixture
+def installed(tmp_path):
+    """Writes a plugin of one module, as pip would install it; returns its folder, for PYTHONPATH."""
+
+    def install(name, source):
+        info = tmp_path / "path" / f"{name}-1.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n")
+        (info / "entry_points.txt").write_text(f"[segframe]\n{name} = {name}\n")
+        (info.parent / f"{name}.py").write_text(source)
+        return info.parent
+
+    return install
+
+
 @pytest.fixture(scope="session")
 def empty_database(tmp_path_factory):
     """An SQLite file with MLflow's tables: making them takes three seconds."""

@@ -283,13 +283,9 @@ def launcher(request):
 
 
 @pytest.fixture
-def sweep(tmp_path):
+def sweep(tmp_path, installed):
     """Starts `python -m segframe -m WORDS` in a folder with a space; a plugin fails at some seeds."""
-    (tmp_path / "path" / "saboteur-1.dist-info").mkdir(parents=True)
-    (tmp_path / "path" / "saboteur.py").write_text(SABOTEUR)
-    info = tmp_path / "path" / "saboteur-1.dist-info"
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: saboteur\nVersion: 1\n")
-    (info / "entry_points.txt").write_text("[segframe]\nsaboteur = saboteur\n")
+    path = str(installed("saboteur", SABOTEUR))
     folder = tmp_path / "Läufe hier"
     folder.mkdir()
     started = []
@@ -299,7 +295,7 @@ def sweep(tmp_path):
             [sys.executable, "-m", "segframe", "-m", f"hydra/launcher={launcher}",
              *AT_ONCE[launcher], *words, *TINY],
             cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-            env={**os.environ, "PYTHONPATH": str(tmp_path / "path")},
+            env={**os.environ, "PYTHONPATH": path},
         )  # fmt: skip
         started.append(process)
         return process

@@ -50,7 +50,7 @@ def run(search, trials):
         (trial,) = search.ask(1)
         told = values(search, trial)
         away = abs(math.log10(float(told["rate"])) + 3) + abs(int(told["width"]) - 6) + (told["kind"] == "a")
-        job = Job(trial.number, search._told(trial), 1 / (1 + away), {"test/dice": 0.5}, "", "")
+        job = Job(trial.number, search.told(trial), 1 / (1 + away), {"test/dice": 0.5}, "", "")
         if trial.number == 2:
             job = job._replace(objective=None, error="ended by SIGKILL")
         if trial.number == 4:
@@ -148,6 +148,15 @@ def test_trials_of_a_killed_process_are_run_again_and_those_of_a_living_one_left
     assert again.counted() == 1
     again.tell(left, Job(0, [], 0.5, {}, "", ""))
     assert again.left_running() == [] and again.counted() == 1
+
+
+def test_a_trial_that_was_killed_while_its_values_were_chosen_does_not_count(search):
+    made = search()
+    made.study.ask()
+    again = search()
+    assert again.left_running() == [] and again.counted() == 0 and again.jobs() == []
+    run(again, 1)
+    assert again.counted() == 1 and "0 pruned, 1 failed" in Report(again).lines()[0]
 
 
 def test_failed_trials_are_tried_again_once_on_request(search):

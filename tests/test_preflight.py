@@ -50,6 +50,7 @@ def test_what_does_not_change_a_step_is_no_combination_of_its_own(made, words):
         ["model.filters=8"], ["loss=dice"], ["optimizer=sgd"], ["dataset.size=32"], ["augment=flips"],
         ["train.batch_size=2"], ["train.precision=bfloat16"], ["train.steps_per_epoch=5"],
         ["train.weight_average=0.9"], ["optimizer.clip_norm=1.0"], ["device.threads=1"],
+        ["patch.size=[32,32]"],
         ["loss.terms.dice.weight=2"],
     ],
     ids=" ".join,
@@ -70,19 +71,27 @@ def candidate(number, epochs=10, samples=None, score_test_at=(), **train):
         "epochs": epochs, "batch_size": 4, "steps_per_epoch": None, "score_test_at": list(score_test_at),
         **train,
     }  # fmt: skip
-    config = {"train": train, "model": {"name": "x", "depth": number % 2}, "optimizer": {"name": "adam"}}
+    config = {
+        "train": train,
+        "patch": {"size": None, "per_image": 3},
+        "model": {"name": "x", "depth": number % 2},
+        "optimizer": {"name": "adam"},
+    }
     return Candidate(
         number, [f"seed={number}"], config, "data", samples or {"train": 18, "val": 5, "test": 9}
     )
 
 
 def test_a_jobs_time_is_its_steps_and_evaluations():
-    """18 samples by 4: 5 steps an epoch; val 2 batches after each epoch and once at the end, test 3."""
+    """18 samples by 4: 5 steps an epoch; 5 images of val after each epoch and once at the end, 9 of test."""
     one = Tried([], FOUND, False)
     start = 5 + 1 + 3 + 2
-    assert one.seconds(candidate(0)) == pytest.approx(start + 10 * 5 * 0.25 + (10 * 2 + 2 + 3) * 0.125)
+    assert one.seconds(candidate(0)) == pytest.approx(start + 10 * 5 * 0.25 + (10 * 5 + 5 + 9) * 0.125)
     few = candidate(0, steps_per_epoch=7, score_test_at=[2, 4])
-    assert one.seconds(few) == pytest.approx(start + 10 * 7 * 0.25 + (22 + 3 + 2 * 3) * 0.125)
+    assert one.seconds(few) == pytest.approx(start + 10 * 7 * 0.25 + (55 + 9 + 2 * 9) * 0.125)
+    on_patches = candidate(0)
+    on_patches.config["patch"]["size"] = [16, 16]  # 54 patches: 14 steps
+    assert one.seconds(on_patches) == pytest.approx(start + 10 * 14 * 0.25 + 64 * 0.125)
     alone = candidate(0, samples={"train": 4})
     without = {key: value for key, value in FOUND.items() if "evaluation" not in key}
     assert Tried([], without, False).seconds(alone) == pytest.approx(9 + 10 * 0.25)
@@ -118,8 +127,8 @@ def test_the_table_names_what_varies_and_the_totals(capsys, caplog):
     out = capsys.readouterr().err
     assert "2 combinations of 16 jobs" in out and "model.depth" in out and " x " not in out
     assert re.search(r"│ 0, 2, 4, 6, 8, 10 \+2 +│ 0 +│ 4x32x32x1 │ 1,234 +│ 250 ms +│ 0\.9 GiB", out)
-    assert "2.0 GiB" in out
-    total = 8 * (11 + 12.5 + 3.125) + 8 * (11 + 125 + 3.125)
+    assert "2.0 GiB" in out and "2.5 s" in out
+    total = 8 * (11 + 12.5 + 8) + 8 * (11 + 125 + 8)
     assert f"16 jobs take about {total / 2 / 60:.0f} min, 2 at once" in caplog.text
     assert "2 jobs at once need about" in caplog.text  # 2 PiB
 
@@ -148,13 +157,9 @@ SABOTEUR = textwrap.dedent(
 
 
 @pytest.fixture
-def command(tmp_path):
+def command(tmp_path, installed):
     """Runs `python -m segframe WORDS` with a model that fails as it is told."""
-    (tmp_path / "path" / "broken_net-1.dist-info").mkdir(parents=True)
-    (tmp_path / "path" / "broken_net.py").write_text(SABOTEUR)
-    info = tmp_path / "path" / "broken_net-1.dist-info"
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken-net\nVersion: 1\n")
-    (info / "entry_points.txt").write_text("[segframe]\nbroken_net = broken_net\n")
+    path = str(installed("broken_net", SABOTEUR))
     (tmp_path / "conf" / "model").mkdir(parents=True)
     (tmp_path / "conf" / "model" / "broken.yaml").write_text("name: broken\nhow: raises\n")
     folder = tmp_path / "work"
@@ -166,7 +171,7 @@ def command(tmp_path):
              "tracker=none", "dataset.samples_train=8", "dataset.samples_val=2", "dataset.samples_test=2",
              "dataset.size=32", "train.epochs=1"],
             cwd=folder, capture_output=True, text=True, timeout=600,
-            env={**os.environ, "PYTHONPATH": str(tmp_path / "path"), "SEGFRAME_CACHE": str(tmp_path / "c")},
+            env={**os.environ, "PYTHONPATH": path, "SEGFRAME_CACHE": str(tmp_path / "c")},
         )  # fmt: skip
         return done, folder
 

@@ -18,7 +18,7 @@ from segframe.cache import remembered
 from segframe.errors import SegframeError
 from segframe.manager import Plugins
 from segframe.provenance import versions
-from segframe.settings import steps_per_epoch
+from segframe.settings import pass_length, steps_per_epoch
 from segframe.split import Part
 
 log = logging.getLogger("segframe")
@@ -56,10 +56,9 @@ class Tried(NamedTuple):
     def seconds(self, job: Candidate) -> float:
         """How long a job of it will take, about: without what a plugin or a tracker adds."""
         train, found = job.config["train"], self.found
-        steps = steps_per_epoch(train, job.samples["train"])
-        batches = {part: -(-count // train["batch_size"]) for part, count in job.samples.items()}
-        scored = train["epochs"] * batches.get("val", 0) + batches.get("val", 0) + batches.get("test", 0)
-        scored += len(train["score_test_at"]) * batches.get("test", 0)
+        steps = steps_per_epoch(train, pass_length(job.config["patch"], job.samples["train"]))
+        val, test = job.samples.get("val", 0), job.samples.get("test", 0)
+        scored = (train["epochs"] + 1) * val + (len(train["score_test_at"]) + 1) * test
         start = (
             found["importing"] + found["building"] + found["first_step"] + found.get("first_evaluation", 0)
         )

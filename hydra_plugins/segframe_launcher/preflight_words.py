@@ -41,7 +41,7 @@ def report(tried: Sequence[Tried], at_once: int | None) -> None:
             *(values.get(key, "") for key in keys),
             "x".join(map(str, found["batch"])),
             f"{found['parameters']:,}",
-            f"{1000 * found['step']:.3g} ms",
+            f"{found['step']:.1f} s" if found["step"] >= 1 else f"{1000 * found['step']:.3g} ms",
             gib(found["memory_mib"]),
             "" if found["gpu_memory_mib"] is None else gib(found["gpu_memory_mib"]),
             _between(min(seconds), max(seconds)),

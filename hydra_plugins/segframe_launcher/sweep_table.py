@@ -55,7 +55,8 @@ def print_table(
             console.print(f"test images of all folds together{of and f', {of}'}: {', '.join(together)}")
     for job in jobs:
         if job.error:
-            console.print(f"job {job.number} {_state(job)}: {job.error}", markup=False)
+            why = job.error.removeprefix("stopped: ")
+            console.print(f"job {job.number} {_state(job)}: {why}", markup=False)
     for line in lines:
         console.print(line, markup=False)
     console.print(f"sweep: {folder}", markup=False)

@@ -70,9 +70,7 @@ class Report:
         return told
 
     def _command(self, trial: FrozenTrial) -> str:
-        fixed = [word for word in self.search.fixed if not word.startswith("sweep.")]
-        words = [*fixed, *self.search.words(trial)]
-        return "python -m segframe " + " ".join(shlex.quote(word) for word in words)
+        return "python -m segframe " + " ".join(shlex.quote(word) for word in self.search.told(trial))
 
     def _trial(self, trial: FrozenTrial) -> dict[str, Any]:
         known = outcome_of(trial)

@@ -1,16 +1,14 @@
-"""The sampler that the settings name, for one trial; the points of a grid."""
+"""The sampler that the settings name, for one trial."""
 
 from __future__ import annotations
 
-import itertools
 import warnings
 import zlib
-from collections.abc import Iterator
 
 import optuna
 
 from hydra_plugins.segframe_optuna.settings import Settings
-from hydra_plugins.segframe_optuna.space import Choice, Space, Value
+from hydra_plugins.segframe_optuna.space import Choice, Space
 from segframe.errors import SegframeError
 
 
@@ -51,23 +49,3 @@ def make_sampler(settings: Settings, space: Space, number: int) -> optuna.sample
                 warn_asynchronous_seeding=False,
             )
     return samplers.TPESampler(seed=own, n_startup_trials=startup)
-
-
-def grid_points(space: Space) -> Iterator[dict[str, Value]]:
-    """All points of a space without intervals, in the order of a sweep.
-
-    Raises:
-        SegframeError: it has an interval.
-    """
-    found: dict[str, list[Value]] = {}
-    for key, part in space.items():
-        values = part.grid()
-        if values is None:
-            raise SegframeError(
-                key,
-                expected="single values with hydra.sweeper.sampler=grid",
-                got="an interval",
-                remedy=f"Give {key}='range(a,b,step)' or {key}='choice(a,b,c)', or use another sampler.",
-            )
-        found[key] = values
-    return (dict(zip(found, point, strict=True)) for point in itertools.product(*found.values()))

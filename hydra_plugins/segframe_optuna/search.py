@@ -1,25 +1,22 @@
-"""The study of a search: opened or gone on with, asked for trials, told what came of them."""
+"""The study of a search, asked for trials and told what came of them."""
 
 from __future__ import annotations
 
 import logging
-import os
-import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import optuna
-import psutil
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from hydra_plugins.segframe_launcher.sweep import Job
-from hydra_plugins.segframe_optuna.samplers import grid_points, make_sampler
+from hydra_plugins.segframe_optuna.owner import alive, this_process
+from hydra_plugins.segframe_optuna.samplers import make_sampler
 from hydra_plugins.segframe_optuna.settings import Settings
-from hydra_plugins.segframe_optuna.space import Space
+from hydra_plugins.segframe_optuna.space import Space, grid_points
+from hydra_plugins.segframe_optuna.study import open_study
 from segframe.errors import SegframeError
-from segframe.identity import code_hash, is_outside
-from segframe.plugins.trial import OBJECTIVE, make_pruner, open_storage
+from segframe.plugins.trial import OBJECTIVE, make_pruner
 from segframe.record import Record
 
 log = logging.getLogger("segframe")
@@ -41,59 +38,22 @@ class Search:
         config: Mapping[str, Any],
     ):
         self.settings, self.space, self.fixed, self.uri = settings, space, fixed, uri
-        self.essential = [word for word in fixed if not is_outside(word.partition("=")[0].lstrip("+~"))]
-        """Of the fixed overrides, those that change what is computed."""
         self.folder, self.name = folder, settings["study"] or folder.name
         self.distributions = {key: part.distribution() for key, part in space.items()}
-        try:
-            if uri.startswith("sqlite:///"):
-                Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-            self.study = optuna.create_study(
-                study_name=self.name,
-                storage=open_storage(uri),
-                direction="maximize",
-                pruner=make_pruner(settings, config["train"]["epochs"]),
-                load_if_exists=True,
-            )
-        except Exception as error:
-            raise SegframeError(
-                "hydra.sweeper.storage",
-                expected="a database that can be opened",
-                got=f"{uri}: {type(error).__name__}: {str(error).splitlines()[0]}",
-                remedy="Name another: hydra.sweeper.storage=sqlite:///PATH.",
-            ) from error
-        self._same_as_before()
-
-    def _same_as_before(self) -> None:
-        """Values of other searches are no help to this one."""
-        ours: dict[str, Any] = {
-            "space": {key: [type(part).__name__, *map(_plain, part)] for key, part in self.space.items()},
-            "fixed": sorted(self.essential),
-        }
-        theirs = self.study.user_attrs.get("search")
-        if theirs is None:
-            self.study.set_user_attr("search", ours)
-            self.study.set_user_attr("code", code_hash())
-        elif theirs != ours:
-            keys = sorted(self.space.keys() | theirs["space"].keys())
-            differing = [key for key in keys if ours["space"].get(key) != theirs["space"].get(key)]
-            differing += sorted(set(self.essential) ^ set(theirs["fixed"]))
-            raise SegframeError(
-                f"study {self.name!r}",
-                expected="the search that it began with",
-                got=f"one that differs in {', '.join(differing)}",
-                remedy="Repeat that command, or name another hydra.sweeper.study (and hydra.sweep.dir).",
-            )
-        elif self.study.user_attrs.get("code") != code_hash():
-            log.warning("segframe or a plugin has changed since this study began: its values are of both.")
+        pruner = make_pruner(settings, config["train"]["epochs"])
+        self.study = open_study(self.name, uri, pruner, space, fixed)
 
     def trials(self, *states: TrialState) -> list[FrozenTrial]:
         return self.study.get_trials(deepcopy=False, states=states or None)
 
     def counted(self) -> int:
         """Trials that count for n_trials: all that ended or run, but those that are tried again."""
-        again, waiting = self.tried_again(), TrialState.WAITING
-        return sum(trial.number not in again and trial.state != waiting for trial in self.trials())
+        again = self.tried_again()
+        return sum(trial.number not in again and self._has_values(trial) for trial in self.trials())
+
+    def _has_values(self, trial: FrozenTrial) -> bool:
+        """Not while it waits, nor if the process was killed while they were being chosen."""
+        return trial.params.keys() == self.space.keys()
 
     def tried_again(self) -> set[int]:
         """Numbers of failed trials whose values a later one has, or will have."""
@@ -104,8 +64,11 @@ class Search:
         left = []
         for trial in self.trials(TrialState.RUNNING):
             # A study in the sweep's folder is nobody else's: its lock is held.
-            if self.settings["storage"] is not None and _alive(trial.user_attrs.get(OWNER)):
+            if self.settings["storage"] is not None and alive(trial.user_attrs.get(OWNER)):
                 log.info("Trial %d is left to the process that runs it.", trial.number)
+                continue
+            if not self._has_values(trial):
+                self.study.tell(trial.number, state=TrialState.FAIL)
                 continue
             left.append(trial)
             self._own(trial)
@@ -116,7 +79,7 @@ class Search:
     def try_failed_again(self) -> None:
         """Queue the values of failed trials again, each once."""
         for trial in self.trials(TrialState.FAIL):
-            if trial.params and trial.number not in self.tried_again():
+            if self._has_values(trial) and trial.number not in self.tried_again():
                 self.study.enqueue_trial(trial.params, user_attrs={RETRY_OF: trial.number})
 
     def ask(self, count: int) -> list[FrozenTrial]:
@@ -178,7 +141,7 @@ class Search:
 
     def told_impossible(self, trial: FrozenTrial, error: SegframeError) -> Job:
         """A trial whose values do not go together."""
-        job = Job(trial.number, self._told(trial), None, {}, str(error), "")
+        job = Job(trial.number, self.told(trial), None, {}, str(error), "")
         self.tell(trial, job)
         return job
 
@@ -188,20 +151,19 @@ class Search:
         for trial in self.trials():
             if trial.number in again:
                 continue
-            if trial.state.is_finished() and trial.params.keys() == self.space.keys():
+            if trial.state.is_finished() and self._has_values(trial):
                 value = trial.value if trial.state == TrialState.COMPLETE else None
                 known = outcome_of(trial)
-                told = trial.number, self._told(trial), value, known["scores"], known["error"], known["run"]
+                told = trial.number, self.told(trial), value, known["scores"], known["error"], known["run"]
                 found.append(Job(*told, known["pruned"]))
         return found
 
-    def _told(self, trial: FrozenTrial) -> list[str]:
-        return [*self.fixed, *self.words(trial)]
+    def told(self, trial: FrozenTrial) -> list[str]:
+        fixed = [word for word in self.fixed if not word.startswith("sweep.")]
+        return [*fixed, *self.words(trial)]
 
     def _own(self, trial: Trial | FrozenTrial) -> None:
-        process = psutil.Process()
-        owner = {"host": socket.gethostname(), "pid": os.getpid(), "started": process.create_time()}
-        self._remember(trial, OWNER, owner)
+        self._remember(trial, OWNER, this_process())
 
     def _remember(self, trial: Trial | FrozenTrial, key: str, value: Any) -> None:
         self.study._storage.set_trial_user_attr(trial._trial_id, key, value)
@@ -212,25 +174,9 @@ def outcome_of(trial: FrozenTrial) -> dict[str, Any]:
     return trial.user_attrs.get(OUTCOME) or {"scores": {}, "run": "", "error": "", "pruned": None}
 
 
-def _alive(owner: Mapping[str, Any] | None) -> bool:
-    """Whether the process that asked for a trial may still run it; of other machines nobody here knows."""
-    if owner is None:
-        return False
-    if owner["host"] != socket.gethostname():
-        return True
-    try:
-        return abs(psutil.Process(owner["pid"]).create_time() - owner["started"]) < 1
-    except psutil.NoSuchProcess:
-        return False
-
-
 def _quoted(value: str | int) -> str:
     """A value inside an override of Hydra's."""
     if isinstance(value, int):
         return str(value)
     escaped = value.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value

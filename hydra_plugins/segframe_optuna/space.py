@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
@@ -117,6 +118,26 @@ def read_space(overrides: Sequence[Override]) -> tuple[Space, list[str]]:
             remedy="Give one, such as 'optimizer.learning_rate=tag(log, interval(1e-5,1e-1))'.",
         )
     return space, list(fixed.values())
+
+
+def grid_points(space: Space) -> Iterator[dict[str, Value]]:
+    """All points of a space without intervals, in the order of a sweep.
+
+    Raises:
+        SegframeError: it has an interval.
+    """
+    found: dict[str, list[Value]] = {}
+    for key, part in space.items():
+        values = part.grid()
+        if values is None:
+            raise SegframeError(
+                key,
+                expected="single values with hydra.sweeper.sampler=grid",
+                got="an interval",
+                remedy=f"Give {key}='range(a,b,step)' or {key}='choice(a,b,c)', or use another sampler.",
+            )
+        found[key] = values
+    return (dict(zip(found, point, strict=True)) for point in itertools.product(*found.values()))
 
 
 def _part(key: str, override: Override) -> Choice | Steps | Interval:

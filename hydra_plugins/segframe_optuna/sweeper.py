@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from hydra_plugins.segframe_optuna.check import Checker
 from hydra_plugins.segframe_optuna.settings import check_installed, check_settings, storage_uri
-from hydra_plugins.segframe_optuna.space import read_space
+from hydra_plugins.segframe_optuna.space import grid_points, read_space
 from segframe.errors import SegframeError
 
 if TYPE_CHECKING:
@@ -49,6 +49,8 @@ class OptunaSweeper(Sweeper):
         params = [f"{key}={value}" for key, value in (self.checked["params"] or {}).items()]
         parser = OverridesParser.create(config_loader=self.context.config_loader)
         space, fixed = read_space(parser.parse_overrides([*params, *arguments]))
+        if self.checked["sampler"] == "grid":
+            grid_points(space)  # raises where there is none
         checker = Checker(self.context, self.master)
         base = {key: part.to_check()[0] for key, part in space.items()}
         checker.config([*fixed, *(f"{key}={word}" for key, word in base.items())])
@@ -59,12 +61,10 @@ class OptunaSweeper(Sweeper):
 
         from hydra_plugins.segframe_launcher import sweep
         from hydra_plugins.segframe_optuna.report import Report
-        from hydra_plugins.segframe_optuna.samplers import grid_points, make_sampler
+        from hydra_plugins.segframe_optuna.samplers import make_sampler
         from hydra_plugins.segframe_optuna.search import Search
 
         make_sampler(self.checked, space, 0)
-        if self.checked["sampler"] == "grid":
-            grid_points(space)
         checker.with_data()
         folder, job = Path(self.master.hydra.sweep.dir), checker.composed[0]
         search = Search(self.checked, space, fixed, folder, storage_uri(self.checked, folder), job)

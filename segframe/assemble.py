@@ -17,6 +17,7 @@ from segframe.identity import differences
 from segframe.interrupt import Interrupt
 from segframe.loss_maps import maps_of, warping
 from segframe.manager import Plugins
+from segframe.patches import Patches
 from segframe.record import Record
 from segframe.settings import steps_per_epoch
 from segframe.split import Part
@@ -38,6 +39,7 @@ def facts(
         "identity": dict(own),
         "started_in": str(Path.cwd()),
         "versions": provenance.versions(plugins),
+        "environment": provenance.environment(),
         "git": {"segframe": commit, "segframe_diff": diff, "folder": work_commit, "folder_diff": work_diff},
         "data": {
             "content_hash": dataset.content_hash,
@@ -45,6 +47,7 @@ def facts(
             "foreground": metrics.foreground(dataset.class_names),
             "spacing_mm": dataset.spacing and list(dataset.spacing),
             "samples": {name: list(part.ids) for name, part in chosen.items()},
+            **({"train_of": list(chosen["train"].whole)} if chosen["train"].whole else {}),
             **fold_facts(dataset),
         },
         "metric_contract": metrics.CONTRACT,
@@ -68,7 +71,8 @@ def put_together(
     from segframe.experiment import Run
     from segframe.outputs import check_outputs
     from segframe.pipeline import Pipeline
-    from segframe.requested_metrics import RequestedMetrics
+    from segframe.requested_metrics import build_requested
+    from segframe.sample_cache import cached
     from segframe.step import Steps
     from segframe.weight_average import WeightAverage
 
@@ -82,17 +86,19 @@ def put_together(
         check_outputs(model, f"model {config['model']['name']!r}", **model_facts(dataset))
     known_of_data = loss_facts(dataset, chosen["train"], warped=bool(warping(augmentations)))
     loss = build(plugins, "loss", config["loss"], **known_of_data)
+    patches = Patches.of(config["patch"], metrics.foreground(dataset.class_names))
     maps = maps_of(plugins, loss, config["loss"]["name"], dataset, augmentations, interrupt.leave)
     pipeline = Pipeline(
-        dataset,
+        cached(dataset, chosen, config["device"]["cache"], interrupt.leave),
         chosen,
         batch_size=train["batch_size"],
         seed=config["seed"],
         augmentations=tuple(augmentations.values()),
         size_multiple=getattr(model, "size_multiple", 1),
         maps=maps,
+        patches=patches,
     )
-    total_steps = steps_per_epoch(train, len(chosen["train"].ids)) * train["epochs"]
+    total_steps = steps_per_epoch(train, pipeline.pass_length) * train["epochs"]
     optimizer = build(plugins, "optimizer", config["optimizer"], total_steps=total_steps)
     if train["precision"] == "float16":
         import keras
@@ -110,16 +116,12 @@ def put_together(
         full_size=pipeline.full_size,
         average=WeightAverage(model, train["weight_average"]) if train["weight_average"] else None,
     )
-    requested = RequestedMetrics(
-        {
-            label: build(plugins, "metrics", section, f"metrics.{label}", **mask_facts(dataset))
-            for label, section in config["metrics"].items()
-        },
-        dataset.class_names,
-    )
+    requested = build_requested(plugins, config["metrics"], dataset.class_names, **mask_facts(dataset))
     known = record.read("record.json")
     now = {"versions": provenance.versions(plugins), "xla": xla, "machine": provenance.machine()}
-    _warn_of_changes(known, now)
+    changes = _warn_of_changes(known, now)
+    if changes:  # of what no single machine can reproduce
+        known["went_on_elsewhere"] = [*known.get("went_on_elsewhere", []), *changes]
     known |= {
         "normalisation": pipeline.normalisation.as_json(),
         "parameters": int(model.count_params()),
@@ -127,6 +129,8 @@ def put_together(
     }
     if requested:
         known["metric_contract"] = {**metrics.CONTRACT, "requested": requested.contract()}
+    if patches:
+        known["patch"] = patches.facts(list(maps), dataset.image_shape[:2], pipeline.size_multiple)
     if maps:
         known["maps"] = {name: {"version": kept.version, "kept": kept.where()} for name, kept in maps.items()}
     record.write("record.json", known)
@@ -146,12 +150,13 @@ def put_together(
     )
 
 
-def _warn_of_changes(known: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+def _warn_of_changes(known: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """A run that began elsewhere goes on, but its bits will not be those of an undisturbed one."""
     if "machine" not in known:
-        return  # it begins here
+        return []  # it begins here
     changes = differences(now["versions"], known["versions"])
     changes += differences({"xla": now["xla"]}, {"xla": known["xla"]})
     changes += differences({"gpus": now["machine"]["gpus"]}, {"gpus": known["machine"]["gpus"]})
     if changes:
         log.warning("This run began with other software or devices: %s.", "; ".join(changes))
+    return changes

@@ -13,7 +13,7 @@ from segframe.errors import SegframeError
 from segframe.folds import seen_as_fold
 from segframe.manager import Plugins
 from segframe.probe import probe
-from segframe.settings import steps_per_epoch
+from segframe.settings import pass_length, steps_per_epoch
 from segframe.split import Part, parts
 from segframe.terms import labelled, without_weight
 
@@ -34,7 +34,8 @@ def probe_values(
             got="none",
             remedy="Leave it out, or give the file a test split.",
         )
-    steps = steps_per_epoch(train, len(chosen["train"].ids)) * train["epochs"]
+    samples = pass_length(config["patch"], len(chosen["train"].ids))
+    steps = steps_per_epoch(train, samples) * train["epochs"]
     probe(plugins, "model", config["model"], "model", **model_facts(dataset))
     known_of_data = loss_facts(dataset, chosen["train"])
     probe(plugins, "loss", config["loss"], "loss", **known_of_data)

@@ -88,10 +88,13 @@ def make_class_weights(weights: ClassWeights, class_pixels: ClassPixels | None) 
     return found
 
 
-def count_class_pixels(dataset: Dataset, part: Part, block: int = 16) -> np.ndarray:
-    """(samples, num_classes) int64: valid pixels of each class in each sample, `block` samples at a time."""
+def count_class_pixels(dataset: Dataset, part: Part) -> np.ndarray:
+    """(samples, num_classes) int64: valid pixels of each class in each sample."""
     import numpy as np
 
+    from segframe.dataset import at_once
+
+    block = at_once(dataset)
     counts = np.zeros((len(part.indices), dataset.num_classes), np.int64)
     for start in range(0, len(counts), block):
         samples = dataset.read(part.split, part.indices[start : start + block])

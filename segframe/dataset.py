@@ -60,7 +60,29 @@ class Dataset(Protocol):
         """What must not be split (a patient), one per sample; the ids where nothing is grouped."""
 
     def read(self, split: str, indices: Sequence[int]) -> list[Sample]:
-        """The samples with these indices, in this order. Safe to call from several threads."""
+        """The samples with these indices, in this order. Safe to call from several threads.
+
+        Two further methods are optional. read_stacked(split, indices, empty) gives images (samples, height,
+        width, channels) and masks (samples, height, width) in one array each, made by empty(shape, dtype); or
+        None where sizes may differ. stored_blocks(split, indices) gives the segframe.order.StoredBlocks of
+        these samples, or None where none are stored together.
+        """
+
+
+class Windows(Protocol):
+    """What a data set may offer besides, where samples are larger than what is needed of them at a time."""
+
+    def windowed(self, split: str, index: int) -> tuple[int, int] | None:
+        """(height, width) of a sample of which `read_window` reads less than all; None: read it whole."""
+
+    def read_window(self, split: str, index: int, window: tuple[slice, slice]) -> Sample:
+        """These rows and columns (start and stop inside the sample) of one that is `windowed`."""
+
+
+def at_once(dataset: Dataset) -> int:
+    """Samples that are read together where all are looked at: 16, fewer of more than two megapixels."""
+    height, width, _ = dataset.image_shape
+    return max(1, min(16, 2**25 // (height * width)))
 
 
 def foreground(class_names: Sequence[str]) -> list[int]:

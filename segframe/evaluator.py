@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +12,7 @@ from segframe.metrics import confusion, image_scores, split_scores
 from segframe.pipeline import Pipeline
 from segframe.requested_metrics import RequestedMetrics, split_means
 from segframe.step import Steps
+from segframe.tiled_evaluation import Evaluated, by_tiles
 
 
 class PartScores(NamedTuple):
@@ -47,23 +48,13 @@ class Evaluator:
         losses, counts = [], []
         asked = self.requested if requested else None
         more: list[dict[str, float]] = []
-        for batch in self.pipeline.evaluate(part):
-            loss, prediction = self.steps.evaluate(batch["image"], target_of(batch))
-            losses.append(loss.numpy())
-            masks = batch["mask"].numpy()
-            counts += [
-                confusion(mask, ids, len(self.class_names))
-                for mask, ids in zip(masks, prediction.numpy(), strict=True)
-            ]
+        for image in self._images(part):
+            losses.append(image.loss)
+            counts.append(confusion(image.mask, image.ids, len(self.class_names)))
             if asked:
-                more += [
-                    asked.image_scores(mask[:height, :width].astype(np.uint8), ids[:height, :width])
-                    for mask, ids, (height, width) in zip(
-                        masks, prediction.numpy(), batch["size"].numpy(), strict=True
-                    )
-                ]
+                more.append(asked.image_scores(image.mask, image.ids))
         counted = np.stack(counts)
-        loss_of = np.concatenate(losses).astype(np.float64)
+        loss_of = np.array(losses, np.float64)
         asked_of = {key: np.array([image[key] for image in more]) for key in (more[0] if more else ())}
         return PartScores(
             {
@@ -77,10 +68,16 @@ class Evaluator:
 
     def predict(self, part: str, positions: Sequence[int]) -> list[np.ndarray]:
         """(height, width) uint8 class ids of some samples of a part, in the size of their images."""
-        found = []
+        return [image.ids for image in self._images(part, positions)]
+
+    def _images(self, part: str, positions: Sequence[int] | None = None) -> Iterator[Evaluated]:
+        """Each image of a part, or some of them: whole, in batches; by tiles in a run on patches."""
+        if self.pipeline.patches:
+            yield from by_tiles(self.steps, self.pipeline, part, positions)
+            return
         for batch in self.pipeline.evaluate(part, positions):
-            _, prediction = self.steps.evaluate(batch["image"], target_of(batch))
-            sizes = batch["size"].numpy()
-            for ids, (height, width) in zip(prediction.numpy(), sizes, strict=True):
-                found.append(ids[:height, :width])
-        return found
+            loss, ids = self.steps.evaluate(batch["image"], target_of(batch))
+            masks = batch["mask"].numpy().astype(np.uint8)
+            found = loss.numpy(), masks, ids.numpy(), batch["size"].numpy()
+            for value, mask, prediction, (height, width) in zip(*found, strict=True):
+                yield Evaluated(float(value), mask[:height, :width], prediction[:height, :width])

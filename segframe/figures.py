@@ -20,6 +20,7 @@ PALETTE = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#C
 WRONG, UNKNOWN = "#D81B60", "#9E9E9E"
 OPACITY = 0.55
 INCHES, DPI = 2.6, 110
+LARGEST = 2048  # a panel has about 300 pixels
 
 
 class Overlay(NamedTuple):
@@ -50,9 +51,13 @@ def class_colour(class_id: int, class_names: Sequence[str]) -> tuple[float, floa
 
 
 def overlay_grid(path: Path, samples: Sequence[Overlay], class_names: Sequence[str]) -> None:
-    """Each sample a row: image, mask, prediction, disagreement. Ignored pixels are grey."""
+    """Each sample a row: image, mask, prediction, disagreement. Ignored pixels are grey.
+
+    Of images of more than LARGEST pixels along a side every second, third, ... pixel is drawn.
+    """
     from matplotlib.figure import Figure
 
+    samples = [_thinned(sample) for sample in samples]
     ratio = float(np.mean([sample.mask.shape[0] / sample.mask.shape[1] for sample in samples]))
     row_inches = INCHES * min(max(ratio, 0.4), 2.0) + 0.35
     figure = Figure(figsize=(4 * INCHES, len(samples) * row_inches + 0.6), dpi=DPI, layout="constrained")
@@ -64,6 +69,12 @@ def overlay_grid(path: Path, samples: Sequence[Overlay], class_names: Sequence[s
         axis.set_title(f"{heading}\n{above}" if above else f"{heading}\n", loc="left", fontsize=9)
     _class_legend(figure, samples, class_names)
     save(figure, path)
+
+
+def _thinned(sample: Overlay) -> Overlay:
+    step = -(-max(sample.mask.shape) // LARGEST)
+    arrays = (values[::step, ::step] for values in (sample.image, sample.mask, sample.prediction))
+    return Overlay(sample.title, *arrays)
 
 
 def curves(path: Path, history: Sequence[Mapping[str, Any]]) -> None:

@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 from segframe.atomic import write_json
 from segframe.console import set_up_console
 from segframe.errors import SegframeError
+from segframe.hiding import hide, with_secrets
 from segframe.interrupt import Interrupted, Pruned
 
 log = logging.getLogger("segframe")
@@ -30,7 +31,7 @@ def main(config_file: str, result_file: str, parent: str) -> int:
 
     set_up_console()
     end_with(os.getppid())
-    config = OmegaConf.to_container(OmegaConf.load(config_file))
+    config = with_secrets(OmegaConf.to_container(OmegaConf.load(config_file)))  # type: ignore[arg-type]
     found: dict[str, object] = {}
 
     def started(folder: Path) -> None:
@@ -39,7 +40,7 @@ def main(config_file: str, result_file: str, parent: str) -> int:
         write_json(Path(result_file), {**found, "error": ""})
 
     try:
-        result = run_experiment(plugin_manager(), config, parent or None, started, wait=True)  # type: ignore[arg-type]
+        result = run_experiment(plugin_manager(), config, parent or None, started, wait=True)
     except Pruned as stop:
         print(f"{str(stop).capitalize()}", file=sys.stderr)
         write_json(Path(result_file), {**found, "pruned": stop.epoch, "error": ""})
@@ -48,12 +49,12 @@ def main(config_file: str, result_file: str, parent: str) -> int:
         write_json(Path(result_file), {**found, "error": f"stopped: {stop}"})
         return 128 + stop.signal_number if isinstance(stop, Interrupted) else 130
     except SegframeError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        write_json(Path(result_file), {**found, "error": str(error)})
+        print(f"Error: {hide(str(error))}", file=sys.stderr)
+        write_json(Path(result_file), {**found, "error": hide(str(error))})
         return 2
     except Exception as error:
-        traceback.print_exc()
-        told = f"{type(error).__name__}: {error}"
+        print(hide(traceback.format_exc()), end="", file=sys.stderr)
+        told = hide(f"{type(error).__name__}: {error}")
         if type(error).__name__ in ("MemoryError", "ResourceExhaustedError"):  # the latter is TensorFlow's
             told = f"out of memory: {LESS_MEMORY}\n{told}"
         write_json(Path(result_file), {**found, "error": told})

@@ -49,9 +49,14 @@ def confusion(mask: np.ndarray, prediction: np.ndarray, num_classes: int) -> np.
     Returns:
         (num_classes, num_classes) int64, true class by predicted class.
     """
-    valid = mask != IGNORED
-    pairs = mask[valid].astype(np.intp) * num_classes + prediction[valid]
-    return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
+    counts = np.zeros(num_classes**2, np.int64)
+    rows = max(1, 2**20 // mask.shape[1])  # a megapixel at a time: its pairs take 24 bytes a pixel
+    for top in range(0, mask.shape[0], rows):
+        part = mask[top : top + rows]
+        valid = part != IGNORED
+        pairs = part[valid].astype(np.intp) * num_classes + prediction[top : top + rows][valid]
+        counts += np.bincount(pairs, minlength=num_classes**2)
+    return counts.reshape(num_classes, num_classes)
 
 
 def class_scores(counts: np.ndarray) -> dict[str, np.ndarray]:

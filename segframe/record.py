@@ -6,7 +6,9 @@ RUN_DIR/
   status.json        running, finished, failed, interrupted or pruned; with the error, process and host
   history.json       one entry per finished epoch
   checkpoint.h5      everything that a resumed run needs (segframe.checkpoint)
+  costs.json         operations, memory, time of a step, energy (segframe.plugins.costs)
   result.json        the scores, of a finished run only
+  evaluations/*      NAME.json, NAME.csv: scores on other data (`python -m segframe evaluate`)
   sweep.json         the tracker's id of the sweep that the run is a job of, if it is one
   per_image.csv      every test image's scores (validation's, where there is no test split)
   per_image_test_at.csv   the same after each epoch of train.score_test_at
@@ -34,6 +36,7 @@ from omegaconf import OmegaConf
 
 from segframe.atomic import write_json, write_text
 from segframe.errors import SegframeError
+from segframe.hiding import hide
 from segframe.interrupt import Pruned
 
 log = logging.getLogger("segframe")
@@ -118,12 +121,12 @@ class Record:
 
 
 def ending(error: BaseException) -> tuple[str, str]:
-    """(state, error text) of a run that ends with this."""
+    """(state, error text without secrets) of a run that ends with this."""
     if isinstance(error, Pruned):
         return PRUNED, str(error)
     if isinstance(error, KeyboardInterrupt):
         return INTERRUPTED, str(error)
-    return FAILED, f"{type(error).__name__}: {error}"
+    return FAILED, hide(f"{type(error).__name__}: {error}")
 
 
 def find(runs_dir: Path, name: str) -> list[Path]:

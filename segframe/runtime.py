@@ -29,8 +29,8 @@ def set_up(config: Mapping[str, Any], record: Record) -> bool:
     keras.utils.set_random_seed(config["seed"])
     precision = config["train"]["precision"]
     keras.config.set_dtype_policy(precision if precision == "float32" else f"mixed_{precision}")
-    if config["train"]["deterministic"]:
-        tf.config.experimental.enable_op_determinism()
+    if config["train"]["determinism"] == "strict":
+        tf.config.experimental.enable_op_determinism()  # for the rest of this process: nothing turns it off
     return _xla(config["train"]["xla"])
 
 
@@ -59,8 +59,6 @@ def _gpu_memory(share: float | None) -> None:
 
 
 def _threads(asked: int | None, record: Record) -> None:
-    import tensorflow as tf
-
     facts = record.read("record.json")
     stored = facts.get("threads")
     threads = asked or stored or cores()
@@ -71,6 +69,15 @@ def _threads(asked: int | None, record: Record) -> None:
             threads,
             stored,
         )
+        facts.setdefault("went_on_elsewhere", []).append(f"threads: {stored} -> {threads}")
+    use_threads(threads)
+    record.write("record.json", facts | {"threads": threads})
+
+
+def use_threads(threads: int) -> None:
+    """As many for TensorFlow's operations; said where it runs with another number already."""
+    import tensorflow as tf
+
     try:
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(threads)
@@ -80,7 +87,6 @@ def _threads(asked: int | None, record: Record) -> None:
             log.warning(
                 "TensorFlow runs with %d threads already in this process, not with %d.", running, threads
             )
-    record.write("record.json", facts | {"threads": threads})
 
 
 def _xla(asked: bool | str) -> bool:

@@ -24,6 +24,18 @@ def _between(low: float, high: float) -> Any:
     return Field(gt=low, lt=high)
 
 
+def _within(low: float, high: float) -> Any:
+    from pydantic import Field
+
+    return Field(ge=low, le=high)
+
+
+def _two() -> Any:
+    from pydantic import Field
+
+    return Field(min_length=2, max_length=2)
+
+
 def _share() -> Any:
     from pydantic import Field
 
@@ -48,11 +60,22 @@ class Split(TypedDict):
     __pydantic_config__ = {"extra": "forbid"}  # type: ignore[misc]
     val: Literal["auto", "none"]
     val_fraction: Annotated[float, _between(0, 1)]
+    train_fraction: Annotated[float, _share()]
     seed: Annotated[int, _at_least(0)]
     folds: Annotated[int, _at_least(2)] | None
     fold: Annotated[int, _at_least(0)] | None
     repeat: Annotated[int, _at_least(0)]
     fold_splits: list[Literal["train", "val", "test"]]
+
+
+class Patch(TypedDict):
+    """conf/patch."""
+
+    __pydantic_config__ = {"extra": "forbid"}  # type: ignore[misc]
+    size: Annotated[list[Annotated[int, _at_least(1)]], _two()] | None
+    per_image: Annotated[int, _at_least(1)]
+    foreground_share: Annotated[float, _within(0, 1)]
+    overlap: Annotated[float, _within(0, 0.9)]
 
 
 class Train(TypedDict):
@@ -64,7 +87,7 @@ class Train(TypedDict):
     batch_size: Annotated[int, _at_least(1)]
     precision: Literal["float32", "bfloat16", "float16"]
     xla: bool | Literal["auto"]
-    deterministic: bool
+    determinism: Literal["auto", "strict"]
     weight_average: Annotated[float, _between(0, 1)] | None
     early_stopping_epochs: Annotated[int, _at_least(1)] | None
     score_test_at: list[Annotated[int, _at_least(1)]]
@@ -77,6 +100,7 @@ class Device(TypedDict):
 
     __pydantic_config__ = {"extra": "forbid"}  # type: ignore[misc]
     threads: Annotated[int, _at_least(1)] | None
+    cache: Literal["none", "memory", "disk"]
     gpu_memory_share: Annotated[float, _share()] | None
 
 
@@ -107,6 +131,7 @@ OWN: dict[str, Any] = {
     "runs_dir": Annotated[str, _not_empty()],
     "run_dir": str | None,
     "split": Split,
+    "patch": Patch,
     "train": Train,
     "device": Device,
     "sweep": Sweep,
@@ -116,8 +141,17 @@ SECTIONS = ("dataset", "model", "loss", "optimizer", "augment", "metrics", "trac
 
 
 def steps_per_epoch(train: Mapping[str, Any], samples: int) -> int:
-    """Weight updates of an epoch: train.steps_per_epoch, or one pass over the training samples."""
+    """Weight updates of an epoch: train.steps_per_epoch, or one pass over the training samples.
+
+    Args:
+        samples: of a pass, as `pass_length` says.
+    """
     return train["steps_per_epoch"] or -(-samples // train["batch_size"])
+
+
+def pass_length(patch: Mapping[str, Any], images: int) -> int:
+    """Samples of one pass over the training part: its images, or their patches."""
+    return images * patch["per_image"] if patch["size"] is not None else images
 
 
 def check_settings(config: Mapping[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -12,6 +13,7 @@ from omegaconf import Container, DictConfig, OmegaConf
 
 from segframe.compose import explain, is_config_error, register
 from segframe.errors import SegframeError
+from segframe.hiding import from_environment
 from segframe.manager import Plugins, plugin_manager
 from segframe.preflight import PreflightOnly
 
@@ -25,6 +27,7 @@ def train(words: list[str]) -> int:
     plugins = plugin_manager()
     warn_of_broken(plugins)
     register()
+    words = from_environment(words)
     failure: list[BaseException] = []
 
     def task(config: DictConfig) -> Any:
@@ -87,6 +90,7 @@ def refuse_other_launchers() -> None:
     from hydra_plugins.segframe_launcher import sweep
 
     if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
+        shutil.rmtree(HydraConfig.get().runtime.output_dir, ignore_errors=True)
         sweep.forget(Path(HydraConfig.get().sweep.dir))
         raise SegframeError(
             "hydra/launcher",

@@ -107,6 +107,36 @@ def test_images_of_many_sizes_continue_exactly_too(plugins, config, tmp_path):
     assert fingerprint(again.out_dir) == fingerprint(whole.out_dir)
 
 
+def test_patches_continue_exactly_in_mid_epoch(plugins, config, tmp_path, caplog):
+    """Of images larger and smaller than a patch, some without the foreground; one class is nowhere."""
+    random_numbers = np.random.default_rng(0)
+    with h5py.File(tmp_path / "large.h5", "w") as file:
+        file.attrs["class_names"] = ["background", "square", "absent"]
+        for split, samples in {"train": 4, "val": 2}.items():
+            for number in range(samples):
+                mask = np.zeros([(61, 47), (10, 70), (33, 90), (1, 1)][number], np.uint8)
+                mask[5:30, 10:40] = number != 1
+                image = random_numbers.integers(80, size=mask.shape) + 120 * mask
+                file[f"{split}/images/{split}-{number}"] = image[..., None].astype(np.uint8)
+                file[f"{split}/masks/{split}-{number}"] = mask
+    words = ["augment=flips", f"dataset.path='{tmp_path}/large.h5'", "patch.size=[15,24]",
+             "patch.per_image=3", "train.epochs=2"]  # fmt: skip
+    whole = run_experiment(plugins, config(*words, f"runs_dir='{tmp_path}/whole'"))
+    assert "patch.size=[15, 24] is padded to [16, 24]" in caplog.text
+    stopper = StopAt(8, signal.SIGTERM)  # the third step of the second epoch's six
+    plugins.register(stopper)
+    with pytest.raises(Interrupted):
+        run_experiment(plugins, config(*words))
+    plugins.unregister(stopper)
+    resumed = run_experiment(plugins, config(*words))
+    assert fingerprint(resumed.out_dir) == fingerprint(whole.out_dir)
+    kept = Record(Path(whole.out_dir))
+    assert [entry["step"] for entry in kept.read("history.json")] == [6, 12]
+    record = kept.read("record.json")
+    assert record["patch"]["padded_to"] == [16, 24] and "sees the patch only" in record["patch"]["maps"]
+    assert record["identity"]["patch.size"] == [15, 24]
+
+
 @pytest.mark.parametrize("wanted", [2, pytest.param(12, marks=pytest.mark.slow)])
 def test_a_run_killed_at_random_moments_ends_bit_for_bit_as_an_undisturbed_one(
     config, settings, tmp_path, wanted
@@ -193,14 +223,16 @@ def test_a_damaged_checkpoint_is_refused_not_trained_over(plugins, config, setti
         run_experiment(plugins, config(*settings))
 
 
-def test_another_number_of_threads_is_said(plugins, config, settings, caplog):
+def test_another_number_of_threads_is_said_and_recorded(plugins, config, settings, caplog):
     stopper = StopAt(3, signal.SIGTERM)
     plugins.register(stopper)
     with pytest.raises(Interrupted):
         run_experiment(plugins, config(*settings))
     plugins.unregister(stopper)
-    run_experiment(plugins, config(*settings, "device.threads=7"))
+    result = run_experiment(plugins, config(*settings, "device.threads=7"))
     assert "device.threads=7, but this run began with" in caplog.text
+    (told,) = Record(Path(result.out_dir)).read("record.json")["went_on_elsewhere"]
+    assert told.startswith("threads: ") and told.endswith(" -> 7")
 
 
 def test_a_checkpoint_of_another_run_is_refused_with_the_differing_keys(plugins, config, settings, tmp_path):

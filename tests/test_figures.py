@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
+from segframe import figures
 from segframe.dataset import IGNORED
 from segframe.figures import UNKNOWN, WRONG, Overlay, class_colour, curves, overlay_grid
 
@@ -82,3 +83,12 @@ def test_figures_leave_pyplot_alone(tmp_path):
         "sys.exit('matplotlib.pyplot' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path).returncode == 0
+
+
+def test_of_a_large_image_some_pixels_are_drawn_all_layers_alike():
+    large = Overlay("", *(np.arange(4099 * 30).reshape(4099, 30) for _ in range(3)))
+    thin = figures._thinned(large)
+    for values in thin[1:]:
+        np.testing.assert_array_equal(values, large.mask[::3, ::3])
+    small = Overlay("", *(np.zeros((2048, 3)) for _ in range(3)))
+    assert figures._thinned(small).mask.shape == (2048, 3)

@@ -81,3 +81,12 @@ def test_split_scores_average_images_and_pool_counts(masks):
 def test_an_image_that_is_ignored_throughout_is_undefined():
     counts = confusion(np.full((4, 5), IGNORED, np.uint8), np.zeros((4, 5), np.uint8), 2)
     assert np.isnan(pixel_accuracy(counts)) and np.isnan(class_scores(counts)["iou"]).all()
+
+
+def test_an_image_of_more_than_a_megapixel_is_counted_whole():
+    random = np.random.default_rng(0)
+    mask = random.integers(3, size=(1203, 1801), dtype=np.uint8)
+    mask[5:9] = IGNORED
+    prediction = random.integers(3, size=mask.shape, dtype=np.uint8)
+    expected = [[np.sum((mask == t) & (prediction == p)) for p in range(3)] for t in range(3)]
+    np.testing.assert_array_equal(confusion(mask, prediction, 3), expected)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segframe import SegframeError, hookimpl, load_model
+from segframe import SegframeError, load_model
 from segframe.experiment import run_experiment
 from segframe.plugins.predict_command import run
 
@@ -46,20 +46,8 @@ def said(caplog):
     return "\n".join(record.getMessage() for record in caplog.records)
 
 
-class Oracle:
-    """Keeps what the run itself predicts for its test images."""
-
-    @hookimpl(wrapper=True)
-    def segframe_fit(self, run):
-        result = yield
-        self.ids = run.metrics.predict("test", range(len(run.pipeline.parts["test"].ids)))
-        return result
-
-
-def test_the_runs_own_predictions_and_scores(plugins, config, squares, tmp_path, monkeypatch):
+def test_the_runs_own_predictions_and_scores(plugins, oracle, config, squares, tmp_path, monkeypatch):
     monkeypatch.setenv("SEGFRAME_OPS", "off")
-    oracle = Oracle()
-    plugins.register(oracle)
     made = config("train.epochs=2", "metrics=surface") | {"model": {"name": "unet", "filters": 2, "depth": 1}}
     done = run_experiment(plugins, made)
     out = tmp_path / "out"

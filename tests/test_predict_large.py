@@ -1,5 +1,6 @@
 """python -m segframe predict on what is large: tiles, bands of HDF5 images, a kill on the way, memory."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -11,8 +12,9 @@ import pytest
 from PIL import Image
 
 from segframe import load_model
+from segframe.experiment import run_experiment
 from segframe.plugins.predict_command import run
-from segframe.plugins.sliding_window import bands, starts
+from segframe.sliding_window import bands, starts
 
 pytestmark = pytest.mark.bundled
 
@@ -71,6 +73,27 @@ def test_tiles_give_what_the_whole_image_gives(unet_run, size):
         np.testing.assert_allclose(tiled[at], whole[at], atol=1e-5)
     # At half a tile's overlap an edge, where a tile is wrong, has the middle of another one.
     assert np.abs(tiled - whole).mean() < 0.05 * np.abs(whole - whole.mean()).mean()
+
+
+def test_a_run_on_patches_predicts_by_them_what_it_was_scored_with(
+    plugins, oracle, config, squares, tmp_path, monkeypatch, caplog
+):
+    """Images of 17 x 23 by tiles of 8 x 16."""
+    monkeypatch.setenv("SEGFRAME_OPS", "off")
+    words = ["train.epochs=2", "patch.size=[8,16]", "patch.per_image=2", "patch.overlap=0.5"]
+    made = config(*words) | {"model": {"name": "unet", "filters": 2, "depth": 1}}
+    done, out = run_experiment(plugins, made), tmp_path / "out"
+    with caplog.at_level("INFO", "segframe"):
+        assert predict(done.out_dir, squares, out, "--split", "test") == 0
+        assert predict(done.out_dir, squares, tmp_path / "16", "--split", "test", "--tile", "16") == 0
+    assert "go by tiles of 8 x 16 (overlap 0.5, 2 at once)" in caplog.text
+    for number, expected in enumerate(oracle.ids):
+        np.testing.assert_array_equal(ids(out / f"test/test-{number}.png"), expected)
+    assert 0 < np.mean(oracle.ids) < 1
+    found = json.loads((out / "scores.json").read_text())["scores"]
+    for key, value in found.items():
+        assert value == pytest.approx(done.scores[f"test/{key}"], rel=1e-12)
+    assert "go by tiles of 16 x 16" in caplog.text
 
 
 COMMAND = [sys.executable, "-m", "segframe", "predict"]

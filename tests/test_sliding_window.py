@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import convolve, gaussian_filter
 
-from segframe.plugins.sliding_window import bands, importance, starts, weight_sums
 from segframe.plugins.turned_views import VIEWS, averaged
+from segframe.sliding_window import bands, importance, starts, weight_sums
 
 KERNEL = np.random.default_rng(1).normal(size=(3, 3))
 

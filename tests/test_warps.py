@@ -1,4 +1,4 @@
-"""Scale and elastic against SciPy's map_coordinates in float64, and what must hold of any warp."""
+"""Affine and elastic against SciPy's map_coordinates in float64, and what must hold of any warp."""
 
 import math
 
@@ -8,7 +8,7 @@ import tensorflow as tf
 from scipy.ndimage import map_coordinates
 
 from segframe import SegframeError
-from segframe.plugins.augmentations import build_elastic, build_scale
+from segframe.plugins.augmentations import build_affine, build_elastic
 from segframe.plugins.image_transforms import stream
 from segframe.plugins.resampling import resample
 
@@ -63,26 +63,30 @@ def test_resample_at_the_pixels_themselves_is_the_identity_to_the_bit():
     np.testing.assert_array_equal(target["maps"], maps)
 
 
-def scale_places(size, seed, zoom, degrees, shift):
-    """The formula of Scale in float64, with its draws."""
+def affine_places(size, seed, zoom, degrees, slant, shift):
+    """The formula of Affine in float64, with its draws."""
     draws = tf.random.stateless_uniform(
-        (4,), stream(tf.constant([seed, 5]), "scale"), -1.0, 1.0, alg="philox"
+        (5,), stream(tf.constant([seed, 5]), "affine"), -1.0, 1.0, alg="philox"
     ).numpy()
     factor, angle = math.exp(draws[0] * math.log(1 + zoom)), draws[1] * math.radians(degrees)
     turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
     centre = (np.array(size) - 1) / 2
     pixels = np.stack(np.meshgrid(*map(np.arange, size), indexing="ij"), axis=-1)
-    moved = pixels - centre - shift * draws[2:] * np.array(size)
-    return np.moveaxis(centre + moved @ turn.T / factor, -1, 0)
+    moved = pixels - centre - shift * draws[3:] * np.array(size)
+    shear = np.array([[1, 0], [math.tan(draws[2] * math.radians(slant)), 1]])
+    return np.moveaxis(centre + moved @ (turn @ shear).T / factor, -1, 0)
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("zoom, degrees, shift", [(0.5, 0.0, 0.0), (0.0, 45.0, 0.0), (0.3, 180.0, 0.4)])
-def test_scale_is_its_formula(size, zoom, degrees, shift):
+@pytest.mark.parametrize(
+    "zoom, degrees, slant, shift",
+    [(0.5, 0.0, 0.0, 0.0), (0.0, 45.0, 0.0, 0.0), (0.0, 0.0, 30.0, 0.0), (0.3, 180.0, 20.0, 0.4)],
+)
+def test_affine_is_its_formula(size, zoom, degrees, slant, shift):
     image, mask = sample(*size)
-    augment = build_scale(zoom=zoom, rotation_degrees=degrees, shift_share=shift)
+    augment = build_affine(zoom=zoom, rotation_degrees=degrees, shear_degrees=slant, shift_share=shift)
     for seed in range(4):
-        places = scale_places(size, seed, zoom, degrees, shift)
+        places = affine_places(size, seed, zoom, degrees, slant, shift)
         assert_same(applied(augment, image, mask, seed), by_scipy(image, mask, places), places)
 
 
@@ -127,9 +131,12 @@ def test_elastic_goes_through_the_vectors_of_its_grid():
     np.testing.assert_allclose(found, vectors[:, 1:-1, 1:-1], atol=1e-12)
 
 
-STILL = [build_scale(zoom=0.0), build_elastic(std_share=0.0)]
-MOVING = [build_scale(zoom=0.5, rotation_degrees=30.0, shift_share=0.2), build_elastic(std_share=0.1)]
-NAMES = ["scale", "elastic"]
+STILL = [build_affine(zoom=0.0), build_elastic(std_share=0.0)]
+MOVING = [
+    build_affine(zoom=0.5, rotation_degrees=30.0, shear_degrees=20.0, shift_share=0.2),
+    build_elastic(std_share=0.1),
+]
+NAMES = ["affine", "elastic"]
 
 
 @pytest.mark.parametrize("augment", STILL, ids=NAMES)
@@ -160,7 +167,7 @@ def test_it_moves_something_and_differently_by_seed(augment):
     assert len(found | {image.tobytes()}) == 9
 
 
-@pytest.mark.parametrize("build", [build_scale, build_elastic], ids=NAMES)
+@pytest.mark.parametrize("build", [build_affine, build_elastic], ids=NAMES)
 def test_the_probability_is_the_share_that_is_changed_at_all(build):
     image, mask = sample(13, 21)
     always = build(probability=1.0)
@@ -177,13 +184,13 @@ def test_the_probability_is_the_share_that_is_changed_at_all(build):
     assert 18 <= changed <= 46  # 32 of 64 expected; outside it has probability 6e-4
 
 
-def test_scale_keeps_the_centre_and_zooms_by_no_more_than_it_says():
+def test_affine_keeps_the_centre_and_zooms_by_no_more_than_it_says():
     """A disc of radius 8 about the centre: its area changes by the square of the factor."""
     rows, columns = np.mgrid[:33, :33] - 16
     mask = (rows**2 + columns**2 <= 64).astype(np.int32)
     areas = []
     for seed in range(32):
-        _, ids = applied(build_scale(zoom=0.25), np.zeros((33, 33, 1), np.float32), mask, seed)
+        _, ids = applied(build_affine(zoom=0.25), np.zeros((33, 33, 1), np.float32), mask, seed)
         assert ids[16, 16] == 1 and np.array_equal(ids, ids[::-1, ::-1])
         areas.append(ids.sum() / mask.sum())
     assert 0.6 < min(areas) < 0.75 and 1.35 < max(areas) < 1.65  # 0.8^2 and 1.25^2, in whole pixels
@@ -192,14 +199,15 @@ def test_scale_keeps_the_centre_and_zooms_by_no_more_than_it_says():
 @pytest.mark.parametrize(
     "build, section, message",
     [
-        (build_scale, {"zoom": -0.1}, r"augment\.zoom: expected a number of at least 0"),
+        (build_affine, {"zoom": -0.1}, r"augment\.zoom: expected a number of at least 0"),
         (
-            build_scale,
+            build_affine,
             {"rotation_degrees": 181.0},
             r"augment\.rotation_degrees: expected .* 0 to 180, got 181",
         ),
-        (build_scale, {"shift_share": 1.5}, r"augment\.shift_share: .* from 0 to 1"),
-        (build_scale, {"probability": 1.5}, r"augment\.probability: .* from 0 to 1"),
+        (build_affine, {"shear_degrees": 90.0}, r"augment\.shear_degrees: expected .* 0 to 60, got 90"),
+        (build_affine, {"shift_share": 1.5}, r"augment\.shift_share: .* from 0 to 1"),
+        (build_affine, {"probability": 1.5}, r"augment\.probability: .* from 0 to 1"),
         (build_elastic, {"points": 1}, r"augment\.points: expected a number of at least 2, got 1"),
         (build_elastic, {"std_share": -1.0}, r"augment\.std_share: .* from 0 to 1"),
         (build_elastic, {"probability": -0.5}, r"augment\.probability: .* from 0 to 1"),

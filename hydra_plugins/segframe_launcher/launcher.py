@@ -150,7 +150,7 @@ class ProcessLauncher(Launcher):
                 preflight.Candidate(job.number, job.overrides, job.config, job.data_hash, job.samples)
                 for job in jobs
             ]
-            preflight.preflight(plugins, place, seen, folder)
+            preflight.preflight(plugins, place, seen, folder, again=not first)
         elif asked == "auto" and first and len(jobs) > 1:
             log.info(
                 "No preflight: %s. sweep.preflight=true tries each combination first.",

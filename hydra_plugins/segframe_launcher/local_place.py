@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -20,6 +21,9 @@ from segframe.gpus import visible_gpus
 from segframe.runtime import cores
 
 log = logging.getLogger("segframe")
+
+SECONDS_TO_LEAVE = 5.0
+"""After a second signal; then they are killed."""
 
 
 class LocalPlace:
@@ -66,7 +70,7 @@ class LocalPlace:
         if self.at_once == 1:
             return ""
         told = (
-            f"{self.at_once} jobs at once on {self.cores} cores: device.threads={self.threads} for each where "
+            f"{self.at_once} jobs at once on {self.cores} cores: device.threads={self.threads} each where "
             "not given. Another number of threads gives other last bits."
         )
         if self.gpus:
@@ -92,15 +96,19 @@ class LocalPlace:
                 target=lambda: ended.put((slot, End(position, process.wait()))), daemon=True
             ).start()
 
-        for slot in range(min(self.at_once, len(orders))):
-            if self._stopped is None:
-                start(slot)
-        while self._processes:
-            slot, end = ended.get()
-            del self._processes[slot]
-            yield end
-            if waiting and self._stopped is None:
-                start(slot)
+        try:
+            for slot in range(min(self.at_once, len(orders))):
+                if self._stopped is None:
+                    start(slot)
+            while self._processes:
+                slot, end = ended.get()
+                del self._processes[slot]
+                yield end
+                if waiting and self._stopped is None:
+                    start(slot)
+        except BaseException:
+            self._end_all()
+            raise
 
     def _start(self, order: Order, slot: int) -> subprocess.Popen[bytes]:
         command = [sys.executable, *order.command]
@@ -113,6 +121,16 @@ class LocalPlace:
             return subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=environment
             )
+
+    def _end_all(self) -> None:
+        """Left in haste: those that run have a moment to leave, too."""
+        last = time.monotonic() + SECONDS_TO_LEAVE
+        for process in self._processes.values():
+            try:
+                process.wait(max(0.0, last - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
     def stop(self, number: int) -> None:
         self._stopped = number

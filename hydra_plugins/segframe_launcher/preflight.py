@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from hydra_plugins.segframe_launcher.places import Order, Place, stopping
 from hydra_plugins.segframe_launcher.preflight_words import report
+from hydra_plugins.segframe_launcher.sweep_table import varied
 from segframe import identity
 from segframe.atomic import write_json
 from segframe.cache import remembered
@@ -97,13 +98,16 @@ def _sign(value: Any) -> Any:
     return "above 0" if value > 0 else "0" if value == 0 else "below 0"
 
 
-def preflight(plugins: Plugins, place: Place, jobs: Sequence[Candidate], folder: Path) -> list[Tried]:
+def preflight(
+    plugins: Plugins, place: Place, jobs: Sequence[Candidate], folder: Path, *, again: bool = False
+) -> list[Tried]:
     """Try each combination of these jobs once, all in one process in `place`, and say what they will cost.
 
     What worked is remembered in the cache folder, by combination, data, code, versions and machine.
 
     Args:
         folder: where the process can write, on whatever machine it runs; what it leaves is removed.
+        again: this sweep has launched before; combinations that are known are not said again.
 
     Raises:
         SegframeError: some combinations cannot take a step; all of them are named.
@@ -125,8 +129,8 @@ def preflight(plugins: Plugins, place: Place, jobs: Sequence[Candidate], folder:
     ordered = [tried[key] for key in groups]
     failing = [one for one in ordered if "error" in one.found]
     if failing:
-        raise _cannot(failing, len(ordered))
-    if missing or len(jobs) > 1:
+        raise _cannot(failing, varied([one.jobs[0].overrides for one in ordered]), len(ordered))
+    if missing or not again:
         report(ordered, place.at_once)
     return ordered
 
@@ -167,17 +171,16 @@ def _run(place: Place, configs: list[dict[str, Any]], folder: Path) -> list[dict
     return results
 
 
-def _cannot(failing: Sequence[Tried], count: int) -> SegframeError:
+def _cannot(failing: Sequence[Tried], keys: Sequence[str], count: int) -> SegframeError:
     lines = []
     for one in failing:
         first = one.jobs[0]
+        words = " ".join(word for word in first.overrides if word.partition("=")[0] in keys)
         others = f" and {len(one.jobs) - 1} more jobs" if len(one.jobs) > 1 else ""
-        lines.append(
-            f"job {first.number} ({' '.join(first.overrides) or 'as it is'}){others}: {one.found['error']}"
-        )
+        lines.append(f"job {first.number} ({words or 'as it is'}){others}: {one.found['error']}")
     return SegframeError(
         "sweep.preflight",
         expected="a step of every combination",
-        got=f"{len(failing)} of {count} that cannot take one:\n  " + "\n  ".join(lines) + "\n",
+        got=f"{len(failing)} of {count} that cannot take one:\n  " + "\n  ".join(lines),
         remedy="No job was started. Change these or leave them out; sweep.preflight=false starts all.",
     )

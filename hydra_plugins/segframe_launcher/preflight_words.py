@@ -50,8 +50,8 @@ def report(tried: Sequence[Tried], at_once: int | None) -> None:
     total = sum(one.seconds(job) for one in tried for job in one.jobs)
     together = min(at_once or 1, len(jobs))
     log.info(
-        "%s take about %s%s: steps and evaluations as measured, without what plugins and trackers add.",
-        _counted(len(jobs), "job").capitalize(),
+        "%s about %s%s: steps and evaluations as measured, without what plugins and trackers add.",
+        "The job takes" if len(jobs) == 1 else f"{len(jobs)} jobs take",
         duration(total / together),
         f", {together} at once" if together > 1 else "",
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import socket
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -91,13 +92,14 @@ class RayPlace:
 
             if not ray.is_initialized():
                 try:
+                    _reach(self.init.get("address") or os.environ.get("RAY_ADDRESS", ""))
                     ray.init(log_to_driver=False, logging_level=logging.ERROR, **self.init)
-                except (ConnectionError, ValueError, TypeError, RuntimeError) as error:
+                except (OSError, ValueError, TypeError, RuntimeError) as error:
                     raise SegframeError(
                         "hydra.launcher.init",
                         expected="what ray.init can use",
                         got=f"{self.init} ({type(error).__name__}: {str(error).strip().splitlines()[0]})",
-                        remedy="Give hydra.launcher.init.address=HOST:PORT of a cluster that runs, or none.",
+                        remedy="Give hydra.launcher.init.address=HOST:PORT of a cluster, or leave it out.",
                     ) from error
             there = ray.cluster_resources()
             gpus = self.num_gpus if self.num_gpus is not None else min(1, there.get("GPU", 0))
@@ -165,3 +167,11 @@ class RayPlace:
                 else:
                     ray.kill(actor)
                     del self._running[reference]
+
+
+def _reach(address: str) -> None:
+    """Raises OSError if nothing answers at HOST:PORT: Ray itself would try for several minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        with socket.create_connection((host, int(port)), timeout=10):
+            pass

@@ -23,6 +23,7 @@ from hydra_plugins.segframe_launcher.places import End, Order
 from hydra_plugins.segframe_launcher.sweep_table import print_table
 from segframe.atomic import write_json, write_text
 from segframe.catalog import build
+from segframe.hiding import expose, hide, without_secrets
 from segframe.job import LESS_MEMORY
 from segframe.manager import Plugins
 from segframe.record import RUNNING, Record
@@ -68,6 +69,8 @@ class Sweep:
         self.folder, self.jobs = folder, []  # type: tuple[Path, list[Job]]
         self.lock = resume.lock(folder)
         self.conclusion: Conclusion | None = None
+        without_secrets(config)  # known from here on
+        _hide_in(folder / "multirun.yaml")
         self.tracker = build(plugins, "tracker", config["tracker"])
         self.parent: str | None = None
         self.interrupted: int | None = None
@@ -97,7 +100,8 @@ class Sweep:
     def order(self, number: int, config: Mapping[str, Any], told: str) -> Order:
         """The process of a job, for a place to start: python -m segframe.job."""
         config_file, result_file = self._files(number)
-        write_text(config_file, OmegaConf.to_yaml(OmegaConf.create(dict(config))))
+        expose(config)  # to the job's process, while its file holds no secret
+        write_text(config_file, OmegaConf.to_yaml(OmegaConf.create(without_secrets(config))))
         result_file.unlink(missing_ok=True)
         command = ["-m", "segframe.job", str(config_file), str(result_file), self.parent or ""]
         return Order(command, self.folder / f"job_{number}.log", told)
@@ -113,7 +117,8 @@ class Sweep:
         if end.code:
             if self.interrupted is None:
                 log.warning("Job %d failed (%s).", number, error.splitlines()[0])
-            self._close_run(out_dir, error)
+            if not error.startswith("stopped"):  # then it has ended its run itself, as stopped
+                self._close_run(out_dir, error)
         objective, scores, pruned = found.get("objective"), found.get("scores", {}), found.get("pruned")
         self.jobs.append(Job(number, overrides, objective, scores, error, out_dir, pruned))
         return math.nan if objective is None or end.code else objective
@@ -135,7 +140,7 @@ class Sweep:
     def end(self) -> int:
         """Close the parent run, print the table, return the exit code."""
         failed = [job for job in self.jobs if job.error]
-        status = KILLED if self.interrupted else FAILED if failed else FINISHED
+        status = KILLED if self.interrupted else FAILED if failed or not self.jobs else FINISHED
         best = [job.objective for job in self.jobs if job.objective is not None]
         rows = fold_rows(self.jobs)
         if rows:
@@ -151,7 +156,8 @@ class Sweep:
             except Exception as error:
                 log.warning("The sweep's parent run stays open in the tracker (%s).", error)
         lines = [] if end is None else end.lines()
-        print_table(self.jobs, rows, folder=self.folder, where=self.tracker.where(), lines=lines)
+        if self.jobs:
+            print_table(self.jobs, rows, folder=self.folder, where=self.tracker.where(), lines=lines)
         self.lock.release()
         return 1 if failed else 0
 
@@ -162,6 +168,14 @@ def _ended_by(number: int) -> str:
     if number == signal.SIGKILL:
         told += f": perhaps out of memory ({LESS_MEMORY})"
     return told
+
+
+def _hide_in(file: Path) -> None:
+    """Hydra has written the config as it was composed, with what a config file of the user's may hold."""
+    if file.exists():
+        text = file.read_text(encoding="utf-8")
+        if hide(text) != text:
+            write_text(file, hide(text))
 
 
 def begin(plugins: Plugins, folder: Path, config: Mapping[str, Any], names: Sequence[str] = ()) -> Sweep:

@@ -1,6 +1,8 @@
-"""The augmentations: flips, quarter turns, changes of intensity; elastic bending and scale, which warp."""
+"""The augmentations: flips, turns, intensity, noise, blur, cut-outs; affine and elastic, which warp."""
 
 from __future__ import annotations
+
+from typing import Literal
 
 from segframe.errors import SegframeError
 from segframe.hooks import hookimpl
@@ -13,8 +15,11 @@ def segframe_augmentations():
         "flip": build_flip,
         "quarter_turn": build_quarter_turn,
         "intensity": build_intensity,
+        "noise": build_noise,
+        "blur": build_blur,
+        "cutout": build_cutout,
+        "affine": build_affine,
         "elastic": build_elastic,
-        "scale": build_scale,
     }
 
 
@@ -57,32 +62,86 @@ def build_intensity(*, brightness: float = 0.1, contrast: float = 0.1, gamma: fl
     return Intensity(brightness, contrast, gamma)
 
 
-def build_scale(
+def build_noise(*, std: float = 0.05, probability: float = 1.0):
+    """segframe.plugins.degradations.Noise.
+
+    Raises:
+        SegframeError: `std` or `probability` is not from 0 to 1.
+    """
+    ranges.from_zero_to_one("augment.std", std)
+    ranges.from_zero_to_one("augment.probability", probability)
+    from segframe.plugins.degradations import Noise
+
+    return Noise(std, probability)
+
+
+def build_blur(*, sigma_min_px: float = 0.5, sigma_max_px: float = 1.0, probability: float = 1.0):
+    """segframe.plugins.degradations.Blur.
+
+    Raises:
+        SegframeError: not 0 < `sigma_min_px` <= `sigma_max_px` <= 64, or `probability` not from 0 to 1.
+    """
+    if not 0 < sigma_min_px <= sigma_max_px <= 64:
+        raise SegframeError(
+            "augment.sigma_min_px",
+            expected="a number above 0, at most augment.sigma_max_px, which is at most 64",
+            got=f"{sigma_min_px} and {sigma_max_px}",
+            remedy="Give 0.5 and 1.0, say.",
+        )
+    ranges.from_zero_to_one("augment.probability", probability)
+    from segframe.plugins.degradations import Blur
+
+    return Blur(sigma_min_px, sigma_max_px, probability)
+
+
+def build_cutout(
+    *,
+    holes: int = 1,
+    size_share: float = 0.25,
+    mask: Literal["ignore", "keep"] = "ignore",
+    probability: float = 1.0,
+):
+    """segframe.plugins.degradations.CutOut.
+
+    Raises:
+        SegframeError: `holes` is below 1, or `size_share` or `probability` not from 0 to 1.
+    """
+    ranges.at_least("augment.holes", holes, 1)
+    ranges.from_zero_to_one("augment.size_share", size_share)
+    ranges.from_zero_to_one("augment.probability", probability)
+    from segframe.plugins.degradations import CutOut
+
+    return CutOut(holes, size_share, mask, probability)
+
+
+def build_affine(
     *,
     zoom: float = 0.25,
     rotation_degrees: float = 0.0,
+    shear_degrees: float = 0.0,
     shift_share: float = 0.0,
     probability: float = 1.0,
 ):
-    """segframe.plugins.warps.Scale.
+    """segframe.plugins.warps.Affine.
 
     Raises:
-        SegframeError: `zoom` is below 0, `rotation_degrees` not from 0 to 180, or `shift_share` or
-            `probability` not from 0 to 1.
+        SegframeError: `zoom` is below 0, `rotation_degrees` not from 0 to 180, `shear_degrees` not from 0 to
+            60, or `shift_share` or `probability` not from 0 to 1.
     """
     ranges.at_least_zero("augment.zoom", zoom)
     ranges.from_zero_to_one("augment.shift_share", shift_share)
     ranges.from_zero_to_one("augment.probability", probability)
-    if not 0 <= rotation_degrees <= 180:
-        raise SegframeError(
-            "augment.rotation_degrees",
-            expected="a number from 0 to 180",
-            got=repr(rotation_degrees),
-            remedy="Give augment.rotation_degrees=15, say.",
-        )
-    from segframe.plugins.warps import Scale
+    for key, degrees, largest in (("rotation", rotation_degrees, 180), ("shear", shear_degrees, 60)):
+        if not 0 <= degrees <= largest:
+            raise SegframeError(
+                f"augment.{key}_degrees",
+                expected=f"a number from 0 to {largest}",
+                got=repr(degrees),
+                remedy=f"Give augment.{key}_degrees=15, say.",
+            )
+    from segframe.plugins.warps import Affine
 
-    return Scale(zoom, rotation_degrees, shift_share, probability)
+    return Affine(zoom, rotation_degrees, shear_degrees, shift_share, probability)
 
 
 def build_elastic(*, points: int = 3, std_share: float = 0.02, probability: float = 1.0):
@@ -91,10 +150,7 @@ def build_elastic(*, points: int = 3, std_share: float = 0.02, probability: floa
     Raises:
         SegframeError: `points` is below 2, or `std_share` or `probability` not from 0 to 1.
     """
-    if points < 2:
-        raise SegframeError(
-            "augment.points", expected="a number of at least 2", got=repr(points), remedy="Give 3, say."
-        )
+    ranges.at_least("augment.points", points, 2)
     ranges.from_zero_to_one("augment.std_share", std_share)
     ranges.from_zero_to_one("augment.probability", probability)
     from segframe.plugins.warps import Elastic

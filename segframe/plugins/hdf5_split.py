@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import io
 import logging
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,7 +11,8 @@ from segframe.errors import SegframeError, nearest
 from segframe.plugins.hdf5_file import Fault, layout_error, member, names_in, understood
 from segframe.plugins.hdf5_names import read_names
 from segframe.plugins.hdf5_pair import Images, check_pair
-from segframe.plugins.hdf5_storage import check_storage, fetch
+from segframe.plugins.hdf5_storage import check_storage
+from segframe.plugins.hdf5_stored import StoredArray
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,21 +34,33 @@ class Split(NamedTuple):
         found = file[self.name][kind]
         return found[self.ids[index]] if self.per_sample else found
 
-    def fetch(self, file: Any, kind: str, index: int) -> Callable[[], np.ndarray]:
-        """An image (height, width, channels) uint8 or float32, or a mask (height, width) uint8.
+    def place(self, index: int) -> int:
+        """Of a sample, in its array."""
+        return 0 if self.per_sample else index
 
-        As hdf5_storage.fetch: call what is returned.
-        """
-        values = fetch(self.stored(file, kind, index), None if self.per_sample else index)
 
-        def finish() -> np.ndarray:
-            value = values()
-            if kind == "images":
-                value = value[..., None] if value.ndim == 2 else value
-                return value.astype(value.dtype.newbyteorder("="), copy=False)
-            return (value[..., 0] if value.ndim == 3 else value).astype("uint8", copy=False)
+class Arrays:
+    """The arrays of a file's samples, each opened when it is first asked for, by one thread at a time."""
 
-        return finish
+    def __init__(self, file: Any, raw: io.FileIO | None = None):
+        self._file, self._raw = file, raw
+        self._opened: dict[tuple[str, str, int], StoredArray] = {}
+
+    def of(self, split: Split, kind: str, index: int) -> StoredArray:
+        """The one that a sample lies in, to be read from any thread."""
+        key = split.name, kind, index if split.per_sample else 0
+        if key not in self._opened:
+            stored = split.stored(self._file, kind, index)
+            self._opened[key] = StoredArray(stored, int(not split.per_sample), self._raw)
+        return self._opened[key]
+
+
+def as_sample(value: np.ndarray, kind: str) -> np.ndarray:
+    """A stored image as (height, width, channels) uint8 or float32, a mask as (height, width) uint8."""
+    if kind == "images":
+        value = value[..., None] if value.ndim == 2 else value
+        return value.astype(value.dtype.newbyteorder("="), copy=False)
+    return (value[..., 0] if value.ndim == 3 else value).astype("uint8", copy=False)
 
 
 def read_split(

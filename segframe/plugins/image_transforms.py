@@ -90,6 +90,23 @@ def stream(seed: tf.Tensor, name: str) -> tf.Tensor:
     )
 
 
+def sometimes(
+    probability: float,
+    seed: tf.Tensor,
+    image: tf.Tensor,
+    target: Target,
+    applied: Callable[[], tuple[tf.Tensor, Target]],
+) -> tuple[tf.Tensor, Target]:
+    """What `applied` gives, for this share of the samples; the others as they are."""
+    if probability == 1:
+        return applied()
+    chosen = tf.random.stateless_uniform((), stream(seed, "sometimes"), alg="philox") < probability
+    moved, entries = tf.cond(chosen, applied, lambda: (image, target))
+    return tf.ensure_shape(moved, image.shape), {
+        name: tf.ensure_shape(entry, target[name].shape) for name, entry in entries.items()
+    }
+
+
 def _everywhere(
     image: tf.Tensor, target: Target, move: Callable[[tf.Tensor], tf.Tensor]
 ) -> tuple[tf.Tensor, Target]:

@@ -29,7 +29,7 @@ class NoRun:
     def tags(self, tags: Mapping[str, str]) -> None:
         pass
 
-    def epoch(self, epoch: int, scores: Mapping[str, float]) -> None:
+    def epochs(self, scores: Mapping[int, Mapping[str, float]]) -> None:
         pass
 
     def final(self, scores: Mapping[str, float]) -> None:
@@ -38,7 +38,7 @@ class NoRun:
     def file(self, path: Path, folder: str = "") -> None:
         pass
 
-    def model(self, saved_model: Path) -> None:
+    def model(self, saved_model: Path, weights: Path) -> None:
         pass
 
 

@@ -46,6 +46,7 @@ def run(argv: list[str]) -> int:
     from segframe.plugins.predict_outputs import Outputs
     from segframe.plugins.predict_run import sha256, weights_of
     from segframe.plugins.predict_sources import find_items
+    from segframe.plugins.predicting import window_of
 
     weights = weights_of(words.run, words.runs_dir, words.uri)
     stored = stored_facts(weights)
@@ -54,7 +55,7 @@ def run(argv: list[str]) -> int:
         "weights_sha256": sha256(weights),
         "class_names": stored["class_names"],
         "tile": words.tile or "auto",
-        "overlap": words.overlap,
+        "overlap": window_of(stored["config"], words.tile, words.overlap).overlap,
         "tta": words.tta,
         "save": words.save,
     }
@@ -130,13 +131,14 @@ def _predict(
     from segframe.load_model import load_model
     from segframe.plugins.data_words import shown
     from segframe.plugins.predict_batches import run_batches
-    from segframe.plugins.predicting import Predictor, Window
+    from segframe.plugins.predicting import Predictor, window_of
 
-    height, width, _ = stored["image_shape"]
+    patch = stored["config"].get("patch") or {"size": None}
+    height, width = patch["size"] or stored["image_shape"][:2]  # what the run's memory was enough for
     predictor = Predictor(
         load_model(weights),
         largest=height * width,
-        window=Window(words.tile, words.overlap),
+        window=window_of(stored["config"], words.tile, words.overlap),
         views=words.tta,
     )
     # Whole batches, though some of it be there: the last bits depend on how many images go together.

@@ -31,7 +31,7 @@ def parser() -> argparse.ArgumentParser:
     add("--overlays", action="store_true", help="also OUT/overlays/NAME.png")
     add("--probabilities", action="store_true", help="also OUT/probabilities/NAME.npy, float16")
     add("--tile", type=_tile, metavar="PIXELS|auto", default=None, help="cut larger images (default: auto)")
-    add("--overlap", type=_overlap, default=0.25, help="share of a tile that the next one covers (0.25)")
+    add("--overlap", type=_overlap, help="share of a tile that the next one covers (the run's; else 0.25)")
     add("--tta", choices=sorted(VIEWS), default="none", help="average over flips, turns, or both (all)")
     add("--masks", type=Path, metavar="DIR", help="true masks by the images' names: adds scores")
     add("--map", type=mapping, action="append", default=[], metavar="OLD=NEW", help="ids of --masks")

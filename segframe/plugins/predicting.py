@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from segframe.errors import SegframeError
 from segframe.plugins.predict_files import Band
 from segframe.plugins.predict_sources import Item, Rows
-from segframe.plugins.sliding_window import bands
 from segframe.plugins.turned_views import averaged
+from segframe.sliding_window import bands
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,16 +21,28 @@ log = logging.getLogger("segframe")
 
 WHOLE_PIXELS = 2**20
 """Images of up to 1024 x 1024 pixels, or what the run itself has predicted, go through the network whole."""
-TILE = 512
+TILE, OVERLAP = 512, 0.25
 FULL_SCALE = {"uint8": 255.0, "uint16": 65535.0}
 
 
 class Window(NamedTuple):
     """How large images are cut."""
 
-    tile: int | None
-    """Pixels of a side; None: TILE where an image is too large to go whole."""
+    tile: tuple[int, int] | None
+    """(height, width) in pixels; None: TILE where an image is too large to go whole."""
     overlap: float
+    at_once: int | None = None
+    """Tiles in a batch; None: as many as memory that the run itself has needed."""
+
+
+def window_of(config: Mapping[str, Any], tile: int | None, overlap: float | None) -> Window:
+    """What is asked for on the command line, and else what the run itself has done: tiles of its patches."""
+    patch = config.get("patch") or {"size": None}
+    at_once = None
+    size = (tile, tile) if tile is not None else None
+    if size is None and patch["size"] is not None:
+        size, at_once = tuple(patch["size"]), int(config["train"]["batch_size"])
+    return Window(size, patch.get("overlap", OVERLAP) if overlap is None else overlap, at_once)
 
 
 class Predictor:
@@ -52,16 +64,14 @@ class Predictor:
         self.batch_pixels = max(WHOLE_PIXELS, self.at_once * largest)
         self._said: set[str] = set()
 
-    def tile_of(self, item: Item) -> int | None:
-        """None for an image that goes whole."""
+    def tile_of(self, item: Item) -> tuple[int, int] | None:
+        """(height, width), multiples of what the network pools; None for an image that goes whole."""
         height, width = item.size
-        if self.window.tile is not None:
-            return self._fitting(self.window.tile) if max(height, width) > self.window.tile else None
-        return self._fitting(TILE) if height * width > self.whole_pixels else None
-
-    def _fitting(self, tile: int) -> int:
-        """The tile as a multiple of what the network pools."""
-        return -(-tile // self.multiple) * self.multiple
+        tile = self.window.tile or (TILE, TILE)
+        larger = height > tile[0] or width > tile[1]
+        if larger if self.window.tile else height * width > self.whole_pixels:
+            return -(-tile[0] // self.multiple) * self.multiple, -(-tile[1] // self.multiple) * self.multiple
+        return None
 
     def batches(self, items: Sequence[Item]) -> Iterator[list[Item]]:
         """Neighbours of one size, as many as in a batch of the run; an image that is cut is by itself."""
@@ -104,13 +114,13 @@ class Predictor:
             for (item, _), image, logits in zip(whole, images, self.logits(images), strict=True):
                 yield item, iter([Band(self._shown(image), logits)])
 
-    def _tiled(self, item: Item, rows: Rows, tile: int) -> Iterator[Band]:
-        overlap, at_once = self.window.overlap, max(1, self.batch_pixels // tile**2)
+    def _tiled(self, item: Item, rows: Rows, tile: tuple[int, int]) -> Iterator[Band]:
+        overlap = self.window.overlap
+        at_once = self.window.at_once or max(1, self.batch_pixels // (tile[0] * tile[1]))
+        size = f"{tile[0]} x {tile[1]}"
         self._say(
-            f"images of more than {tile} x {tile}"
-            if self.window.tile
-            else f"images of more than {self.whole_pixels:,} pixels",
-            f"go by tiles of {tile} x {tile} (overlap {overlap:g}, {at_once} at once), first {item.where}",
+            f"images of more than {size if self.window.tile else f'{self.whole_pixels:,} pixels'}",
+            f"go by tiles of {size} (overlap {overlap:g}, {at_once} at once), first {item.where}",
         )
         cut = bands(
             rows,

@@ -21,7 +21,7 @@ def segframe_callbacks(run: Run) -> list[Any]:
     lines: list[Any] = [EpochLines(train["epochs"])]
     if not interactive():
         return lines
-    return [Bar(steps_per_epoch(train, len(run.pipeline.parts["train"].ids)), train["epochs"]), *lines]
+    return [Bar(steps_per_epoch(train, run.pipeline.pass_length), train["epochs"]), *lines]
 
 
 class EpochLines:

@@ -13,7 +13,11 @@ def above_zero(key: str, value: float) -> None:
 
 
 def at_least_zero(key: str, value: float) -> None:
-    _require(key, value, lambda: value >= 0, "a number of at least 0")
+    at_least(key, value, 0)
+
+
+def at_least(key: str, value: float, low: float) -> None:
+    _require(key, value, lambda: value >= low, f"a number of at least {low:g}")
 
 
 def from_zero_to_one(key: str, value: float) -> None:

@@ -1,53 +1,65 @@
 """Augmentations that bend or resize one sample, in the tf.data graph; segframe.plugins.resampling reads it.
 
 Each is called as augment(image, target, seed) -> (image, target), as segframe_augmentations says. Stored maps
-cannot follow them: distances would no longer be the distances of the mask.
+cannot follow them: distances would no longer be the distances of the mask. Keras's layers are not used: they
+draw from a generator with a state, and interpolate masks and images in one way.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import tensorflow as tf
 
-from segframe.plugins.image_transforms import Target, stream
+from segframe.plugins.image_transforms import Target, sometimes, stream
 from segframe.plugins.resampling import grid, resample
 
 
-class Scale:
-    """Enlarges or shrinks about the centre and, if asked for, turns and shifts; the size stays.
+class Affine:
+    """Scales, turns, shears and shifts about the centre; the size stays.
 
-        source = centre + R(angle) (pixel - centre - shift) / zoom
-        log zoom uniform in +-log(1 + zoom), angle and both shifts uniform in +- their largest value
+        source = centre + R(angle) (1, 0; tan(shear), 1) (pixel - centre - shift) / zoom
+        log zoom uniform in +-log(1 + zoom), both angles and both shifts uniform in +- their largest value
+
+    R turns (row, column) by the angle; the shear moves columns along with the rows, as a slanted hand does.
 
     Args:
         zoom: no unit, at least 0: from 1 / (1 + zoom) to 1 + zoom.
         rotation_degrees: largest turn, either way.
+        shear_degrees: largest slant, either way; below 90.
         shift_share: largest shift each way, of height and of width.
         probability: share of the samples that it is applied to; the others stay to the bit.
     """
 
     warps = True
 
-    def __init__(self, zoom: float, rotation_degrees: float, shift_share: float, probability: float):
-        self.zoom, self.rotation_degrees, self.shift_share = zoom, rotation_degrees, shift_share
-        self.probability = probability
+    def __init__(
+        self,
+        zoom: float,
+        rotation_degrees: float,
+        shear_degrees: float,
+        shift_share: float,
+        probability: float,
+    ):
+        self.zoom, self.shift_share, self.probability = zoom, shift_share, probability
+        self.rotation_degrees, self.shear_degrees = rotation_degrees, shear_degrees
 
     def __call__(self, image: tf.Tensor, target: Target, seed: tf.Tensor) -> tuple[tf.Tensor, Target]:
-        seed = stream(seed, "scale")
-        return _sometimes(self.probability, seed, image, target, lambda: self._applied(image, target, seed))
+        seed = stream(seed, "affine")
+        return sometimes(self.probability, seed, image, target, lambda: self._applied(image, target, seed))
 
     def _applied(self, image: tf.Tensor, target: Target, seed: tf.Tensor) -> tuple[tf.Tensor, Target]:
-        draws = tf.random.stateless_uniform((4,), seed, -1.0, 1.0, alg="philox")
+        draws = tf.random.stateless_uniform((5,), seed, -1.0, 1.0, alg="philox")
         zoom = tf.exp(draws[0] * math.log1p(self.zoom))
         angle = draws[1] * math.radians(self.rotation_degrees)
+        slant = tf.tan(draws[2] * math.radians(self.shear_degrees))
         sine, cosine = tf.sin(angle) / zoom, tf.cos(angle) / zoom
         size = tf.cast(tf.shape(image)[:2], tf.float32)
         centre = (size - 1) / 2
-        shift = self.shift_share * draws[2:] * size
+        shift = self.shift_share * draws[3:] * size
         rows, columns = grid(image)
         down, right = rows - centre[0] - shift[0], columns - centre[1] - shift[1]
+        right = right + slant * down
         return resample(
             image,
             target,
@@ -81,7 +93,7 @@ class Elastic:
 
     def __call__(self, image: tf.Tensor, target: Target, seed: tf.Tensor) -> tuple[tf.Tensor, Target]:
         seed = stream(seed, "elastic")
-        return _sometimes(self.probability, seed, image, target, lambda: self._applied(image, target, seed))
+        return sometimes(self.probability, seed, image, target, lambda: self._applied(image, target, seed))
 
     def _applied(self, image: tf.Tensor, target: Target, seed: tf.Tensor) -> tuple[tf.Tensor, Target]:
         around = self.points + 2
@@ -101,19 +113,3 @@ class Elastic:
         near = (1.5 * distance - 2.5) * tf.square(distance) + 1
         far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
         return tf.where(distance <= 1, near, tf.where(distance < 2, far, 0.0))
-
-
-def _sometimes(
-    probability: float,
-    seed: tf.Tensor,
-    image: tf.Tensor,
-    target: Target,
-    applied: Callable[[], tuple[tf.Tensor, Target]],
-) -> tuple[tf.Tensor, Target]:
-    if probability == 1:
-        return applied()
-    chosen = tf.random.stateless_uniform((), stream(seed, "sometimes"), alg="philox") < probability
-    moved, entries = tf.cond(chosen, applied, lambda: (image, target))
-    return tf.ensure_shape(moved, image.shape), {
-        name: tf.ensure_shape(entry, target[name].shape) for name, entry in entries.items()
-    }

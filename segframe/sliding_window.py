@@ -12,7 +12,7 @@ pixels to such a size, as it is when it goes whole: so a tile pools the same pix
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -59,10 +59,11 @@ def bands(
     size: tuple[int, int],
     logits: Callable[[np.ndarray], np.ndarray],
     *,
-    tile: int,
+    tile: int | tuple[int, int],
     overlap: float,
     at_once: int,
     multiple: int = 1,
+    told: Callable[[int, Sequence[int]], None] = lambda top, lefts: None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Bands of rows that follow each other from the top down: (the image's, its logits).
 
@@ -70,18 +71,23 @@ def bands(
         rows: (start, stop) -> (stop - start, width, channels) of the image; each row is asked for once.
         size: (height, width) of the image.
         logits: (batch, height, width, channels) -> (batch, height, width, num_classes) float32.
-        tile: height and width of a tile, a multiple of `multiple`; of the image, where that is smaller.
+        tile: height and width of a tile, multiples of `multiple`; of the image, where that is smaller. One
+            number for both.
         overlap: 0 to below 1, the share of a tile that its neighbour covers too.
         at_once: tiles in a batch.
         multiple: tiles begin at multiples of it.
+        told: before each batch of tiles, its first row and the first column of each tile.
     """
     import numpy as np
 
     full = [-(-length // multiple) * multiple for length in size]  # with what is added below and right
-    height, width = min(tile, full[0]), min(tile, full[1])
+    sides = (tile, tile) if isinstance(tile, int) else tile
+    height, width = min(sides[0], full[0]), min(sides[1], full[1])
     tops, lefts = starts(full[0], height, overlap, multiple), starts(full[1], width, overlap, multiple)
     weights = (importance(height)[:, None] * importance(width))[..., None]
-    row_sums, column_sums = (weight_sums(length, tile, overlap, multiple) for length in full)
+    row_sums, column_sums = (
+        weight_sums(length, side, overlap, multiple) for length, side in zip(full, sides, strict=True)
+    )
 
     def read(start: int, stop: int) -> np.ndarray:
         below, right = max(0, stop - size[0]), full[1] - size[1]
@@ -92,6 +98,7 @@ def bands(
     for top, below in zip(tops, [*tops[1:], full[0]], strict=True):
         for first in range(0, len(lefts), at_once):
             chosen = lefts[first : first + at_once]
+            told(top, chosen)
             found = logits(np.stack([image[:, left : left + width] for left in chosen]))
             if sums is None:
                 sums = np.zeros((height, full[1], found.shape[-1]), np.float32)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from hydra_plugins.segframe_launcher.sweep import _hide_in
 from segframe import SegframeError, hiding
 from segframe.__main__ import main
 from segframe.experiment import run_experiment
@@ -93,6 +94,15 @@ def test_hydra_gets_the_name_of_a_variable_in_place_of_a_secret(quotes):
     words = [f"tracker.uri={quotes}{URI}{quotes}", "tracker.experiment=x", "seed=1,2"]
     assert from_environment(words) == ["tracker.uri='${oc.env:SEGFRAME_TRACKER_URI}'", *words[1:]]
     assert os.environ["SEGFRAME_TRACKER_URI"] == URI
+
+
+def test_what_a_config_file_of_the_users_holds_does_not_stay_in_a_sweeps_folder(tmp_path):
+    file = tmp_path / "multirun.yaml"
+    file.write_text(f"tracker:\n  uri: {URI}\n  token: {SECRET}\nseed: 0\n")
+    without_secrets({"tracker": {"uri": URI, "token": SECRET}})
+    _hide_in(file)
+    assert file.read_text() == ("tracker:\n  uri: http://anna:***@127.0.0.1:9\n  token: ***\nseed: 0\n")
+    _hide_in(tmp_path / "not there.yaml")
 
 
 def secret_in(folder):

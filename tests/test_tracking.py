@@ -210,7 +210,9 @@ def test_a_store_that_does_not_answer_stalls_no_step_and_gets_the_epochs_togethe
 
 
 def test_a_store_that_another_process_locks_meanwhile_stalls_no_step(plugins, tracked, store):
-    writer = sqlite3.connect(store.removeprefix("sqlite:///"), isolation_level=None, check_same_thread=False)
+    writer = sqlite3.connect(
+        store.removeprefix("sqlite:///"), 120, isolation_level=None, check_same_thread=False
+    )
     plugins.register(InTheSecondEpoch(lambda: writer.execute("BEGIN EXCLUSIVE")))
     plugins.register(AtTheEnd(lambda: writer.execute("ROLLBACK")))
     result = run_experiment(plugins, tracked(store))

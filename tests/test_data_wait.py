@@ -1,6 +1,9 @@
 """A run whose network waits for data says so, once."""
 
+import threading
 import time
+
+import pytest
 
 from segframe import hookimpl
 from segframe.experiment import run_experiment
@@ -18,10 +21,11 @@ class SlowSet:
 def build_slow(*, path: str, seconds: float = 0.0):
     """An HDF5 file read as from a slow disk."""
     dataset = open_hdf5(path=path)
-    read = dataset._stored
+    read, disk = dataset._stored, threading.Lock()
 
     def late(split, index, kind, out=None):
-        time.sleep(seconds if split == "train" and kind == "images" else 0)
+        with disk:
+            time.sleep(seconds if split == "train" and kind == "images" else 0)
         return read(split, index, kind, out)
 
     assert dataset.content_hash, "every sample is read for it once"
@@ -29,10 +33,11 @@ def build_slow(*, path: str, seconds: float = 0.0):
     return dataset
 
 
+@pytest.mark.slow
 def test_a_run_that_waits_for_data_says_so_once(plugins, config, squares, caplog):
     plugins.register(SlowSet())
-    made = config("train.epochs=3", "train.batch_size=2")
-    slow = {"name": "slow", "path": str(squares), "seconds": 0.5}
+    made = config("train.epochs=3", "train.batch_size=1")
+    slow = {"name": "slow", "path": str(squares), "seconds": 0.8}
     result = run_experiment(plugins, made | {"dataset": slow})
     assert result.epoch
     said = [line.getMessage() for line in caplog.records if "waits for data" in line.getMessage()]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from segframe.dataset import IGNORED, Sample
 from segframe.errors import SegframeError
 from segframe.plugins.hdf5_blocks import WINDOW_BYTES, Blocks, stored_blocks
+from segframe.plugins.hdf5_facts import id_tables
 from segframe.plugins.hdf5_file import BROKEN, damaged, open_file
 from segframe.plugins.hdf5_raw import raw_file
 from segframe.plugins.hdf5_split import Arrays, Split, as_sample
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     import numpy as np
 
     from segframe.order import StoredBlocks
-    from segframe.plugins.hdf5_facts import Classes
     from segframe.plugins.hdf5_layout import Facts
 
 log = logging.getLogger("segframe")
@@ -43,7 +43,7 @@ class Hdf5Dataset:
         self._lock = threading.Lock()
         self._arrays = Arrays(file, raw_file(file))
         self._blocks = Blocks()
-        self._new_ids, self._is_class = _tables(classes)
+        self._new_ids, self._is_class = id_tables(classes)
         known = classes.in_all if classes.ignore_index is None else classes.ignore_index
         self._plain_below = min(self.num_classes, known)  # ids below it are classes and keep their number
         self._content_hash: str | None = None
@@ -202,14 +202,3 @@ class Hdf5Dataset:
             + ", ..." * (len(outside) > 10),
             remedy=wrong_ids_remedy(self.path, outside, outside == [255] and self.is_binary_0_255()),
         )
-
-
-def _tables(classes: Classes) -> tuple[np.ndarray, np.ndarray]:
-    """(256,) uint8: the file's id -> ours; (256,) bool: ids that may stand in the file."""
-    import numpy as np
-
-    new_ids = np.arange(256, dtype=np.uint8)
-    if classes.ignore_index is not None:
-        new_ids[classes.ignore_index + 1 :] -= np.uint8(classes.ignore_index < classes.in_all)
-        new_ids[classes.ignore_index] = IGNORED
-    return new_ids, np.array(classes.is_class())

@@ -7,9 +7,13 @@ import math
 import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from segframe.dataset import IGNORED
 from segframe.errors import SegframeError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 log = logging.getLogger("segframe")
 
@@ -142,3 +146,14 @@ def _integer(attrs: Mapping[str, Any], name: str, path: Path) -> int | None:
 def _attribute_error(path: Path, name: str, expected: str, got: str) -> SegframeError:
     remedy = f"Set it: python -c \"import h5py; h5py.File({str(path)!r}, 'a').attrs[{name!r}] = ...\""
     return SegframeError(f"data file {path}, attribute {name}", expected=expected, got=got, remedy=remedy)
+
+
+def id_tables(classes: Classes) -> tuple[np.ndarray, np.ndarray]:
+    """(256,) uint8: the file's id -> ours; (256,) bool: ids that may stand in the file."""
+    import numpy as np
+
+    new_ids = np.arange(256, dtype=np.uint8)
+    if classes.ignore_index is not None:
+        new_ids[classes.ignore_index + 1 :] -= np.uint8(classes.ignore_index < classes.in_all)
+        new_ids[classes.ignore_index] = IGNORED
+    return new_ids, np.array(classes.is_class())

@@ -2,14 +2,15 @@
 
     python pipeline_readers.py READER CORES
 
-A request is a line of JSON: {"file", "augment", "batch"}; one pass over the file's train split in shuffled
-order. The answer: images after the first batch, the seconds they took, the processor's seconds of all, the
-largest resident memory so far and, with "check", sums of all bytes, which must be the same for all readers.
-The clock starts at the first batch, so that nobody's set-up counts.
+A request is a line of JSON: {"file", "augment", "batch", "skip", "count"}. A reader is an endless stream of
+batches in shuffled order, as in a training; `skip` batches are taken first, which were read ahead while
+others had their turn, then `count` are timed. The answer: images, seconds by the clock and of the processor,
+largest resident memory, and for a new stream the sums of all bytes of its first pass, the same for all.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import resource
@@ -28,29 +29,37 @@ def main() -> None:
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
     make, version = READERS[name](cores)
     answer({"version": version, "cores": len(os.sched_getaffinity(0))})
-    passes: dict[str, Pass] = {}
+    key, stream = "", iter(())
     for line in sys.stdin:
         request = json.loads(line)
-        key = json.dumps([request["file"], request["augment"]])
-        if key not in passes:
-            passes.clear()
-            passes[key] = make(request["file"], request["batch"], request["augment"])
-        answer(one_pass(passes[key], request.get("check", False)))
+        known, key = key, json.dumps([request["file"], request["augment"]])
+        sums = None
+        if key != known:
+            del stream
+            stream = iter(make(request["file"], request["batch"], request["augment"])())
+            sums = first_pass(stream, len(opened(request["file"])[0]))
+        answer(timed(stream, request["skip"], request["count"]) | {"sums": sums})
 
 
-def one_pass(batches: Pass, check: bool) -> dict[str, Any]:
-    cpu, start, images, sums = cpu_seconds(), 0.0, 0, [0, 0]
-    for number, (image, mask) in enumerate(batches()):
-        if number:
-            images += len(mask)
-        else:
-            start = time.perf_counter()
-        if check:
-            for place, values in enumerate((image, mask)):
-                sums[place] += int(np.asarray(values).sum(dtype=np.int64))
+def first_pass(stream: Iterator[tuple[Any, Any]], samples: int) -> list[int]:
+    sums = [0, 0]
+    while samples > 0:
+        image, mask = next(stream)
+        samples -= len(mask)
+        for place, values in enumerate((image, mask)):
+            sums[place] += int(np.asarray(values).sum(dtype=np.float64))
+    return sums
+
+
+def timed(stream: Iterator[tuple[Any, Any]], skip: int, count: int) -> dict[str, Any]:
+    for _ in range(skip):
+        next(stream)
+    cpu, start, images = cpu_seconds(), time.perf_counter(), 0
+    for _ in range(count):
+        images += len(next(stream)[1])
     seconds = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"images": images, "seconds": seconds, "cpu": cpu_seconds() - cpu, "peak_mb": peak, "sums": sums}
+    return {"images": images, "seconds": seconds, "cpu": cpu_seconds() - cpu, "peak_mb": peak}
 
 
 def cpu_seconds() -> float:
@@ -88,7 +97,7 @@ def segframe_reader(cores: int) -> tuple[Callable[..., Pass], str]:
         parts = {"train": Part("train", tuple(range(len(ids))), ids)}
         augmentations = (build_flip(),) if augment else ()
         pipeline = Pipeline(dataset, parts, batch_size=batch, seed=0, augmentations=augmentations)
-        return lambda: ((each["image"], each["mask"]) for each in pipeline.train(0))
+        return lambda: ((each["image"], each["mask"]) for each in pipeline.stream(0))
 
     return make, __version__
 
@@ -112,12 +121,14 @@ def tensorflow_reader(cores: int, in_memory: bool) -> tuple[Callable[..., Pass],
     def make(file: str, batch: int, augment: bool) -> Pass:
         images, masks = opened(file)
         if in_memory:
-            data = tf.data.Dataset.from_tensor_slices((images[()], masks[()])).shuffle(len(images))
+            data = tf.data.Dataset.from_tensor_slices((images[()], masks[()]))
+            data = data.shuffle(len(images)).repeat()
         else:
 
             def samples():
-                for index in np.random.permutation(len(images)):
-                    yield images[index], masks[index]
+                while True:
+                    for index in np.random.permutation(len(images)):
+                        yield images[index], masks[index]
 
             specs = [tf.TensorSpec(array.shape[1:], tf.uint8) for array in (images, masks)]
             data = tf.data.Dataset.from_generator(samples, output_signature=tuple(specs))
@@ -152,6 +163,17 @@ class Samples:
         return image, mask
 
 
+class Endless:
+    """A sampler for PyTorch: pass after pass, so that its workers need not stop between them."""
+
+    def __init__(self, count: int):
+        self.count = count
+
+    def __iter__(self) -> Iterator[int]:
+        while True:
+            yield from np.random.permutation(self.count).tolist()
+
+
 def torch_reader(cores: int) -> tuple[Callable[..., Pass], str]:
     """PyTorch's DataLoader with as many worker processes as cores."""
     import torch
@@ -159,9 +181,8 @@ def torch_reader(cores: int) -> tuple[Callable[..., Pass], str]:
     torch.set_num_threads(cores)
 
     def make(file: str, batch: int, augment: bool) -> Pass:
-        loader = torch.utils.data.DataLoader(
-            Samples(file, augment), batch, shuffle=True, num_workers=cores, persistent_workers=True
-        )
+        samples = Samples(file, augment)
+        loader = torch.utils.data.DataLoader(samples, batch, sampler=Endless(len(samples)), num_workers=cores)
         return lambda: iter(loader)
 
     return make, torch.__version__
@@ -174,7 +195,7 @@ def grain_reader(cores: int) -> tuple[Callable[..., Pass], str]:
     import grain
 
     def make(file: str, batch: int, augment: bool) -> Pass:
-        data = grain.MapDataset.source(Samples(file, augment)).shuffle(seed=0)
+        data = grain.MapDataset.source(Samples(file, augment)).shuffle(seed=0).repeat()
         data = data.to_iter_dataset(grain.ReadOptions(num_threads=cores, prefetch_buffer_size=4 * batch))
         return lambda: iter(data.batch(batch))
 
@@ -189,11 +210,10 @@ def memcpy_reader(cores: int) -> tuple[Callable[..., Pass], str]:
         outs = [np.ones((batch, *array.shape[1:]), np.uint8) for array in arrays]
 
         def batches():
-            for start in range(0, len(arrays[0]), batch):
+            for start in itertools.cycle(range(0, len(arrays[0]), batch)):
                 for array, out in zip(arrays, outs, strict=True):
-                    count = len(array[start : start + batch])
-                    np.copyto(out[:count], array[start : start + batch])
-                yield outs[0][:count], outs[1][:count]
+                    np.copyto(out, array[start : start + batch])
+                yield tuple(outs)
 
         return batches
 

@@ -45,7 +45,9 @@ def measure(dataset: Dataset, part: Part) -> Normalisation:
     block = at_once(dataset)
     channels = dataset.image_shape[2]
     counts = np.zeros((channels, 256), np.int64)
-    total, square, pixels = np.zeros(channels), np.zeros(channels), 0
+    total: np.ndarray = np.zeros(channels)
+    square: np.ndarray = np.zeros(channels)
+    pixels = 0
     low, high, scale = np.inf, -np.inf, 1.0
     for start in range(0, len(part.indices), block):
         for sample in dataset.read(part.split, part.indices[start : start + block]):

@@ -16,6 +16,7 @@ COVERED = {
     "batch": "pipeline",
     "batch_reading": "pipeline",
     "builder_facts": "experiment",
+    "cached_samples": "sample_cache",
     "check_values": "probe",
     "dataset": "dataset_contract",
     "hooks": "docs",

@@ -17,6 +17,7 @@ import pytest
 from segframe import SegframeError, checkpoint, hookimpl
 from segframe.experiment import run_experiment
 from segframe.interrupt import Interrupted
+from segframe.plugins import hdf5_blocks, hdf5_dataset
 from segframe.record import Record
 
 TIMINGS = ("images_per_second", "data_wait", "train_seconds")
@@ -66,6 +67,34 @@ def test_a_stopped_run_saves_leaves_and_continues_exactly(plugins, config, setti
     plugins.unregister(stopper)
     resumed = run_experiment(plugins, config(*settings))
     assert fingerprint(resumed.out_dir) == fingerprint(whole.out_dir)
+
+
+def test_a_run_on_windows_of_chunks_continues_exactly_with_another_cache(
+    plugins, config, tmp_path, own_cache, monkeypatch
+):
+    """In mid-epoch; the cache is a matter of the machine, the order by chunks is one of the run."""
+    for module in (hdf5_blocks, hdf5_dataset):
+        monkeypatch.setattr(module, "WINDOW_BYTES", 2 * 2 * 16 * 16 * 2)
+    numbers = np.random.default_rng(0)
+    with h5py.File(tmp_path / "chunks.h5", "w") as file:
+        file.attrs["class_names"] = ["background", "bright"]
+        masks = (numbers.random((9, 16, 16)) < 0.4).astype(np.uint8)
+        images = (numbers.integers(80, size=(9, 16, 16, 1)) + 120 * masks[..., None]).astype(np.uint8)
+        file.create_dataset("train/images", data=images, chunks=(2, 16, 16, 1), compression="lzf")
+        file.create_dataset("train/masks", data=masks, chunks=(2, 16, 16), compression="gzip")
+    made = config("train.epochs=2", "train.batch_size=2", "split.val=none") | {
+        "dataset": {"name": "hdf5", "path": str(tmp_path / "chunks.h5")}
+    }
+    whole = run_experiment(plugins, made | {"runs_dir": str(tmp_path / "whole")})
+    stopper = StopAt(6, signal.SIGTERM)
+    plugins.register(stopper)
+    with pytest.raises(Interrupted):
+        run_experiment(plugins, made | {"device": made["device"] | {"cache": "disk"}})
+    plugins.unregister(stopper)
+    again = run_experiment(plugins, made | {"device": made["device"] | {"cache": "memory"}})
+    assert fingerprint(again.out_dir) == fingerprint(whole.out_dir)
+    identity = Record(Path(again.out_dir)).read("record.json")["identity"]
+    assert identity["order"].startswith("windows of 2 of 5 chunks")
 
 
 CHILD = textwrap.dedent(

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from segframe.errors import SegframeError
-from segframe.plugins import hdf5_codecs, hdf5_stored
+from segframe.plugins import hdf5_codecs, hdf5_raw, hdf5_stored
 from segframe.plugins.data_check import find_faults
 from segframe.plugins.hdf5 import open_hdf5
 from segframe.plugins.hdf5_file import BROKEN
@@ -367,7 +367,7 @@ def test_what_is_read_here_is_what_hdf5_reads(tmp_path, with_codecs, codecs, com
             values[2]
         )
     with h5py.File(tmp_path / "x.h5") as file:
-        raw = hdf5_stored.raw_file(file)
+        raw = hdf5_raw.raw_file(file)
         for name, stored in file.items():
             array = hdf5_stored.StoredArray(stored, 1, raw)
             for index in range(7):
@@ -394,4 +394,48 @@ def test_a_chunk_that_is_spoiled_is_an_error(tmp_path, with_codecs, codecs, comp
             stored = file.create_dataset("x", data=values, chunks=(1, 40, 40), compression=compression)
             stored.id.write_direct_chunk((0, 0, 0), spoil(stored.id.read_direct_chunk((0, 0, 0))[1]))
         with h5py.File(tmp_path / "x.h5") as file, pytest.raises((SegframeError, *BROKEN)):
-            hdf5_stored.StoredArray(file["x"], 1, hdf5_stored.raw_file(file)).read(0)
+            hdf5_stored.StoredArray(file["x"], 1, hdf5_raw.raw_file(file)).read(0)
+
+
+def with_filter(file, name, values, number, packed=None):
+    """An array whose chunks say that this filter packed them, though HDF5 here may not know it."""
+    create = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    create.set_chunk((1, *values.shape[1:]))
+    create.set_filter(number, h5py.h5z.FLAG_OPTIONAL, ())
+    space = h5py.h5s.create_simple(values.shape)
+    made = h5py.h5d.create(file.id, name.encode(), h5py.h5t.py_create(values.dtype), space, create)
+    stored = h5py.Dataset(made)
+    for index, value in enumerate(values):
+        corner = (index, *(0 for _ in value.shape))
+        stored.id.write_direct_chunk(corner, packed(value) if packed else value.tobytes())
+    return stored
+
+
+@pytest.mark.parametrize("number, name", [(32001, "blosc"), (32015, "zstd")])
+def test_blosc_and_zstandard_are_undone_here(tmp_path, number, name):
+    codecs = pytest.importorskip("imagecodecs")
+    encode = getattr(codecs, f"{name}_encode")
+    values = np.random.default_rng(0).integers(5, size=(3, 13, 21), dtype=np.uint8)
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        with_filter(file, "good", values, number, lambda value: encode(value.tobytes()))
+        with_filter(file, "long", values, number, lambda value: encode(bytes(10**6)))
+        with_filter(file, "short", values, number, lambda value: encode(bytes(5)))
+        with_filter(file, "rubbish", values, number, lambda value: bytes(range(200)))
+    with h5py.File(tmp_path / "x.h5") as file:
+        raw = hdf5_raw.raw_file(file)
+        good = hdf5_stored.StoredArray(file["good"], 1, raw)
+        np.testing.assert_array_equal(good.read(0, 3), values)
+        for name in ("long", "short", "rubbish"):
+            with pytest.raises(SegframeError, match="a chunk of 273 bytes"):
+                hdf5_stored.StoredArray(file[name], 1, raw).read(1)
+
+
+def test_a_filter_that_nothing_undoes_is_refused_when_the_file_is_opened(hdf5_file, monkeypatch):
+    monkeypatch.setitem(sys.modules, "hdf5plugin", None)
+
+    def change(file):
+        del file["train/masks"]
+        with_filter(file, "train/masks", np.zeros((3, 13, 21), np.uint8), 305)
+
+    with pytest.raises(SegframeError, match=r"train/masks.*filters that can be undone, got filter 305"):
+        open_hdf5(path=str(hdf5_file(change)))

@@ -6,6 +6,7 @@ import h5py
 import numpy as np
 import pytest
 
+from segframe.folds import Fold
 from segframe.order import StoredBlocks, blocks_of, order_facts, shuffled
 from segframe.plugins import hdf5_blocks, hdf5_dataset
 from segframe.plugins.hdf5 import open_hdf5
@@ -43,6 +44,11 @@ def test_samples_of_one_window_come_in_any_order():
     assert np.abs(counts / 500 - 1).max() < 0.2
 
 
+def small_windows(monkeypatch, size):
+    for module in (hdf5_blocks, hdf5_dataset):
+        monkeypatch.setattr(module, "WINDOW_BYTES", size)
+
+
 @pytest.fixture
 def chunked(tmp_path):
     """A file of 40 samples in chunks of `rows` samples; returns its data set and the arrays."""
@@ -71,9 +77,9 @@ def whole(dataset):
 
 @pytest.mark.parametrize("options", [{}, {"compression": "gzip"}, {"compression": "lzf"}])
 def test_a_chunk_of_several_samples_is_decoded_once_in_a_window(chunked, monkeypatch, options):
-    monkeypatch.setattr(hdf5_dataset, "WINDOW_BYTES", 3 * 4 * 8 * 12 * 4)
+    small_windows(monkeypatch, 3 * 4 * 8 * 12 * 4)
     dataset, images, masks = chunked(4, **options)
-    dataset._blocks = hdf5_blocks.Blocks(2 * hdf5_dataset.WINDOW_BYTES)
+    dataset._blocks = hdf5_blocks.Blocks(2 * hdf5_blocks.WINDOW_BYTES)
     blocks = blocks_of(dataset, whole(dataset))
     assert blocks.together == 3 and len(np.unique(blocks.of)) == 10
     order = shuffled(random(), 40, blocks)
@@ -81,7 +87,7 @@ def test_a_chunk_of_several_samples_is_decoded_once_in_a_window(chunked, monkeyp
     read = hdf5_dataset.StoredArray.read
 
     def counted(self, start, stop=None, out=None):
-        decoded.append((self._where, start))
+        decoded.append((self.where, start))
         return read(self, start, stop, out)
 
     monkeypatch.setattr(hdf5_dataset.StoredArray, "read", counted)
@@ -92,10 +98,24 @@ def test_a_chunk_of_several_samples_is_decoded_once_in_a_window(chunked, monkeyp
     assert len(decoded) == len(set(decoded)) == 20
 
 
+def test_folds_see_the_blocks_of_their_samples(chunked, monkeypatch):
+    small_windows(monkeypatch, 3 * 4 * 8 * 12 * 4)
+    dataset, images, masks = chunked(4)
+    table = {"splits": ["train"], "test": [[f"train/{index}" for index in range(0, 40, 5)]]}
+    fold = Fold(dataset, table, 0)
+    blocks = blocks_of(fold, whole(fold))
+    mine = [index for index in range(40) if index % 5]
+    assert blocks.together == 3
+    np.testing.assert_array_equal(np.unique(blocks.of, return_inverse=True)[1], np.array(mine) // 4)
+    found, ids = fold.read_stacked("train", range(32), np.empty)
+    np.testing.assert_array_equal(found, images[mine])
+    np.testing.assert_array_equal(ids, masks[mine])
+
+
 def test_order_is_part_of_a_runs_identity_where_it_depends_on_the_chunks(chunked, monkeypatch, caplog):
     """The content hash does not tell how a file is chunked."""
     assert not order_facts(chunked(4)[0], whole(chunked(4)[0])), "all of it fits into a window"
-    monkeypatch.setattr(hdf5_dataset, "WINDOW_BYTES", 3 * 4 * 8 * 12 * 4)
+    small_windows(monkeypatch, 3 * 4 * 8 * 12 * 4)
     dataset = chunked(4)[0]
     with caplog.at_level("INFO", "segframe"):
         facts = order_facts(dataset, whole(dataset))

@@ -266,7 +266,8 @@ def test_what_is_evaluated_is_whole():
 @pytest.fixture
 def chunked(tmp_path, own_cache, monkeypatch):
     """A file of 26 samples in chunks of 4, of which two are a window."""
-    monkeypatch.setattr(hdf5_dataset, "WINDOW_BYTES", 2 * 4 * 6 * 5 * 4)
+    for module in (hdf5_blocks, hdf5_dataset):
+        monkeypatch.setattr(module, "WINDOW_BYTES", 2 * 4 * 6 * 5 * 4)
     random = np.random.default_rng(0)
     with h5py.File(tmp_path / "chunked.h5", "w") as file:
         file.attrs["class_names"] = ["background", "a", "b"]

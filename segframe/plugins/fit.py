@@ -138,7 +138,8 @@ class Loop:
         ):
             self.said_wait = True
             log.warning(
-                "The network waits for data %.0f %% of the time (data_wait).", 100 * entry["data_wait"]
+                "The network waits for data %.0f %% of the time (data_wait). What helps: docs/pipeline.md",
+                100 * entry["data_wait"],
             )
 
     def _save_and_leave(self, due: bool) -> None:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from segframe.order import StoredBlocks
+    from segframe.plugins.hdf5_stored import StoredArray
+
+log = logging.getLogger("segframe")
 
 WINDOW_BYTES = 2**27
 """Blocks of together so many bytes are shuffled as one (segframe.order): a run's order depends on it."""
@@ -48,3 +54,29 @@ class Blocks:
                 future.set_exception(error)
                 raise
         return future.result()
+
+
+def stored_blocks(arrays: Sequence[StoredArray], indices: Sequence[int]) -> StoredBlocks | None:
+    """Which samples lie in one chunk of the array that has most of them in one; None: each by itself.
+
+    Args:
+        arrays: images and masks.
+    """
+    import numpy as np
+
+    from segframe.order import StoredBlocks
+
+    for array in arrays:
+        if array.rows > 1 and array.block_bytes > WINDOW_BYTES:
+            log.warning(
+                "%s: %d samples lie in each chunk, %d MB: reading one inflates all of them. "
+                "Write one sample a chunk: h5repack -l %s:CHUNK=%s IN.h5 OUT.h5",
+                array.where, array.rows, array.block_bytes // 10**6, array.name.lstrip("/"),
+                "x".join(map(str, (1, *array.shape[1:]))),
+            )  # fmt: skip
+    held = [array for array in arrays if array.rows > 1 and array.block_bytes <= WINDOW_BYTES]
+    if not held:
+        return None
+    rows = max(array.rows for array in held)
+    size = sum(array.block_bytes // array.rows for array in held) * rows
+    return StoredBlocks(np.asarray(indices, np.int64) // rows, max(1, WINDOW_BYTES // size))

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from segframe.dataset import IGNORED, Sample
 from segframe.errors import SegframeError
-from segframe.plugins.hdf5_blocks import WINDOW_BYTES, Blocks
+from segframe.plugins.hdf5_blocks import WINDOW_BYTES, Blocks, stored_blocks
+from segframe.plugins.hdf5_facts import id_tables
 from segframe.plugins.hdf5_file import BROKEN, damaged, open_file
+from segframe.plugins.hdf5_raw import raw_file
 from segframe.plugins.hdf5_split import Arrays, Split, as_sample
-from segframe.plugins.hdf5_stored import StoredArray, raw_file
+from segframe.plugins.hdf5_stored import StoredArray
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,8 +33,6 @@ class Hdf5Dataset:
     ignore_index = IGNORED
 
     def __init__(self, path: Path, file: Any, facts: Facts, splits: Mapping[str, Split]):
-        from segframe.plugins.hdf5_facts import tables
-
         self.path = path
         self._classes = classes = facts.classes
         self.num_classes, self.class_names = len(classes.names), classes.names
@@ -43,7 +43,7 @@ class Hdf5Dataset:
         self._lock = threading.Lock()
         self._arrays = Arrays(file, raw_file(file))
         self._blocks = Blocks()
-        self._new_ids, self._is_class = tables(classes)
+        self._new_ids, self._is_class = id_tables(classes)
         known = classes.in_all if classes.ignore_index is None else classes.ignore_index
         self._plain_below = min(self.num_classes, known)  # ids below it are classes and keep their number
         self._content_hash: str | None = None
@@ -151,28 +151,10 @@ class Hdf5Dataset:
         return images, masks
 
     def stored_blocks(self, split: str, indices: Sequence[int]) -> StoredBlocks | None:
-        """Which of the samples lie in one chunk, by the array that has more of them in one."""
-        import numpy as np
-
-        from segframe.order import StoredBlocks
-
+        """As segframe.dataset."""
         if self._split(split).per_sample:
             return None
-        arrays = [self._array(split, kind, 0) for kind in ("images", "masks")]
-        for array in arrays:
-            if array.block_bytes > WINDOW_BYTES and array.rows > 1:
-                log.warning(
-                    "%s: %d samples lie in each chunk of %s, %d MB: reading one inflates all of them. "
-                    "Write one sample a chunk: h5repack -l %s:CHUNK=%s IN.h5 OUT.h5",
-                    self.path, array.rows, array.name, array.block_bytes // 10**6, array.name.lstrip("/"),
-                    "x".join(map(str, (1, *array.shape[1:]))),
-                )  # fmt: skip
-        held = [array for array in arrays if 1 < array.rows and array.block_bytes <= WINDOW_BYTES]
-        if not held:
-            return None
-        rows = max(array.rows for array in held)
-        size = sum(array.block_bytes // array.rows for array in held) * rows
-        return StoredBlocks(np.asarray(indices, np.int64) // rows, max(1, WINDOW_BYTES // size))
+        return stored_blocks([self._array(split, kind, 0) for kind in ("images", "masks")], indices)
 
     def _checked(self, split: str, index: int) -> tuple[np.ndarray, np.ndarray]:
         image, mask = (as_sample(self._stored(split, index, kind), kind) for kind in ("images", "masks"))

@@ -148,7 +148,7 @@ def _attribute_error(path: Path, name: str, expected: str, got: str) -> Segframe
     return SegframeError(f"data file {path}, attribute {name}", expected=expected, got=got, remedy=remedy)
 
 
-def tables(classes: Classes) -> tuple[np.ndarray, np.ndarray]:
+def id_tables(classes: Classes) -> tuple[np.ndarray, np.ndarray]:
     """(256,) uint8: the file's id -> ours; (256,) bool: ids that may stand in the file."""
     import numpy as np
 

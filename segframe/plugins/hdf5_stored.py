@@ -10,12 +10,12 @@ from __future__ import annotations
 import io
 import itertools
 import math
-import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from segframe.plugins.hdf5_chunk_index import ChunkIndex
 from segframe.plugins.hdf5_codecs import DEFLATE, FLETCHER32, bomb, inflates_to_more, undo, undone_here
+from segframe.plugins.hdf5_raw import read_at
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,17 +26,6 @@ LARGEST_WINDOW_CHUNK = 2**26
 """Bytes: windows of arrays with larger chunks are cut from whole samples."""
 
 DEFLATE_RATIO = 1032  # zlib's documentation, technical details
-
-
-def raw_file(file: Any) -> io.FileIO | None:
-    """The bytes of an open h5py.File; None where they are not simply those of a file on the disk.
-
-    It shares HDF5's descriptor, so that it is the same file even if another one got its name meanwhile. Drop
-    it instead of closing it: threads may still be reading.
-    """
-    if file.driver != "sec2" or file.userblock_size:
-        return None
-    return io.FileIO(os.dup(file.id.get_vfd_handle()), "r")
 
 
 def filters_of(array: Any) -> list[int]:
@@ -55,6 +44,7 @@ class StoredArray:
         raw: of its file.
 
     Attributes:
+        where: for messages: the file and the name.
         name, dtype: in the file.
         shape: (samples, ...), also of one sample.
         rows: samples that are stored together; reading one costs as much as reading all of them.
@@ -70,7 +60,7 @@ class StoredArray:
         self._filters = filters_of(stored)
         self.name, self.dtype = stored.name, stored.dtype
         self.shape: tuple[int, ...] = stored.shape if batch else (1, *stored.shape)
-        self._where = f"data file {stored.file.filename}, {stored.name}"
+        self.where = f"data file {stored.file.filename}, {stored.name}"
         self._offset: int | None = None
         self._chunks: tuple[int, ...] = ()
         of_numpy = h5py.h5t.py_create(stored.dtype, logical=True)
@@ -185,14 +175,14 @@ class StoredArray:
         """One chunk -> (bytes,) uint8."""
         found = self._bounded(place, out.size)
         if found is None:
-            raise bomb(self._where, out.size)
+            raise bomb(self.where, out.size)
         offset, stored, skipped = found
         if not self._filters and stored == out.size:
             self._bytes_at(offset, out)
             return
         packed = bytearray(stored)
         self._bytes_at(offset, packed)
-        undo(packed, self._filters, skipped, out, self.dtype.itemsize, self._where)
+        undo(packed, self._filters, skipped, out, self.dtype.itemsize, self.where)
 
     def _bounded(self, place: int, size: int) -> tuple[int, int, int] | None:
         """As ChunkIndex.find. No filter makes a chunk larger by more than a little.
@@ -204,17 +194,12 @@ class StoredArray:
         """
         found = self._index.find(place)
         if found and found[1] > size + size // 8 + 4096:
-            raise bomb(self._where, size)
+            raise bomb(self.where, size)
         return found
 
     def _bytes_at(self, offset: int, out: Any) -> None:
         assert self._raw is not None
-        left = memoryview(out)
-        while left:
-            there = _read_at(self._raw.fileno(), left, offset)
-            if not there:
-                raise OSError("the file ends within a chunk")
-            left, offset = left[there:], offset + there
+        read_at(self._raw, offset, out)
 
     def _by_hdf5(self, at: Part) -> np.ndarray:
         if self._filters:
@@ -233,7 +218,7 @@ class StoredArray:
             return
         # Packed once more after it, as no writer does, it cannot be looked at.
         if set(self._filters[at + 1 :]) - {FLETCHER32} or inflates_to_more(self._chunk(corner), size):
-            raise bomb(self._where, size)
+            raise bomb(self.where, size)
 
     def _chunk(self, corner: tuple[int, ...]) -> bytes:
         from h5py._objects import phil
@@ -241,11 +226,3 @@ class StoredArray:
         # h5py 3.14 forgets its lock in this one call, and HDF5 in two threads at once corrupts memory.
         with phil:
             return self._array.id.read_direct_chunk(corner if self._batch else corner[1:])[1]
-
-
-def _read_at(descriptor: int, out: memoryview, offset: int) -> int:
-    if hasattr(os, "preadv"):
-        return os.preadv(descriptor, [out], offset)
-    there = os.pread(descriptor, len(out), offset)
-    out[: len(there)] = there
-    return len(there)

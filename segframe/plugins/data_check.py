@@ -13,6 +13,7 @@ from segframe.errors import SegframeError
 from segframe.plugins.data_words import shown
 from segframe.plugins.hdf5_file import open_file, understood
 from segframe.plugins.hdf5_layout import Facts, survey_layout, wrong_ids_remedy
+from segframe.plugins.hdf5_raw import raw_file
 from segframe.plugins.hdf5_split import Arrays, Split, as_sample
 from segframe.plugins.near_duplicates import image_digest
 from segframe.plugins.verify import check_finite
@@ -94,7 +95,7 @@ def _read_all(file: Any, facts: Facts | None, splits: Mapping[str, Split], found
     pixels = {split: np.zeros(256, np.int64) for split in splits}
     outside: list[tuple[str, list[int]]] = []
     seen: dict[bytes, tuple[str, str]] = {}
-    arrays = Arrays(file)
+    arrays = Arrays(file, raw_file(file))  # as a run reads it: HDF5 lets some damage of LZF pass
     work = [(split, index) for split in splits.values() for index in range(len(split.ids))]
     for split, index in shown(work, "reading", len(work)):
         sample = split.ids[index]

@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 LOCK := $(if $(filter gpu,$(TF)),requirements-gpu.lock,requirements.lock)
 UV_VERSION := 0.13.9
 
-.PHONY: demo install test test-core parity test-slow check lock clean
+.PHONY: demo install test test-core parity test-slow test-launchers check lock clean
 
 demo: install
 	$(BIN)/python -m segframe
@@ -31,6 +31,11 @@ parity: $(VENV)/.test-installed
 
 test-slow: $(VENV)/.test-installed
 	$(BIN)/python -m pytest -m slow
+
+# The launchers with what their extras install: jobs on this machine, on a local Ray, and through submitit.
+test-launchers: $(VENV)/.test-installed
+	$(BIN)/uv pip install --python $(BIN)/python --compile-bytecode -c requirements-dev.lock 'ray>=2.55,<3' 'submitit>=1.5.4,<2'
+	$(BIN)/python -m pytest tests/test_launchers.py tests/test_preflight.py
 
 check: $(VENV)/.test-installed
 	$(BIN)/ruff format --check .
@@ -58,7 +63,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 lock: | $(VENV)/bin/uv
 	$(COMPILE) --extra cpu -o requirements.lock
 	$(COMPILE) --extra gpu -c requirements.lock -o requirements-gpu.lock
-	$(COMPILE) --extra cpu --extra dev --extra tfds -c requirements.lock -o requirements-dev.lock
+	$(COMPILE) --extra cpu --extra dev --extra optuna --extra tfds -c requirements.lock -o requirements-dev.lock
 
 clean:
 	rm -rf $(VENV) build *.egg-info

@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from torch_environment import torch_environment
+
 
 class Torch:
     """The process, and what it answers.
@@ -34,6 +36,7 @@ class Torch:
             stdout=subprocess.PIPE,
             stderr=self.errors,
             text=True,
+            env=torch_environment(),
         )
         self.version, self.left_out = "", ""
         try:

@@ -8,6 +8,7 @@ import sys
 import time
 
 import numpy as np
+from torch_environment import torch_environment
 
 CLASSES = 2
 
@@ -17,7 +18,9 @@ class Torch:
 
     def __init__(self, filters: int, size: int):
         words = [sys.executable, __file__, str(filters), str(size)]
-        self.process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(
+            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=torch_environment()
+        )
         self.facts = json.loads(self.process.stdout.readline() or "{}")
 
     def seconds(self, batch: int, calls: int) -> float:

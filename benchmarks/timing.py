@@ -43,7 +43,11 @@ def share_gpus() -> None:
         tf.config.experimental.set_memory_growth(gpu, True)
 
 
-def write(out: Path | None, rows: list[dict]) -> None:
+def write(
+    out: Path | None,
+    rows: list[dict],
+    what: str = "quartiles of the ratio over the rounds: lower, median, upper",
+) -> None:
     """The rows with device, versions and command, as JSON."""
     device = f"CPU, {len(os.sched_getaffinity(0))} threads"
     if GPU:
@@ -57,7 +61,7 @@ def write(out: Path | None, rows: list[dict]) -> None:
             "tensorflow": tf.__version__,
             "python": platform.python_version(),
         },
-        "what": "quartiles of the ratio over the rounds: lower, median, upper",
+        "what": what,
         "rows": rows,
     }
     if out:

@@ -13,6 +13,7 @@ from typing import Any
 
 from segframe.console import set_up_console
 from segframe.errors import SegframeError, nearest
+from segframe.hiding import hide
 from segframe.interrupt import Interrupted
 
 
@@ -42,13 +43,16 @@ def main(arguments: list[str] | None = None) -> int:
         return 141
     except SegframeError as error:
         return failed(error, debug)
+    except Exception:
+        print(hide(traceback.format_exc()), end="", file=sys.stderr)
+        return 1
 
 
 def failed(error: SegframeError, debug: bool) -> int:
     """Say it; exit code 2."""
     if debug:
-        traceback.print_exception(error)
-    print(f"Error: {error}", file=sys.stderr)
+        print(hide("".join(traceback.format_exception(error))), end="", file=sys.stderr)
+    print(f"Error: {hide(str(error))}", file=sys.stderr)
     return 2
 
 

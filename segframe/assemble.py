@@ -39,6 +39,7 @@ def facts(
         "identity": dict(own),
         "started_in": str(Path.cwd()),
         "versions": provenance.versions(plugins),
+        "environment": provenance.environment(),
         "git": {"segframe": commit, "segframe_diff": diff, "folder": work_commit, "folder_diff": work_diff},
         "data": {
             "content_hash": dataset.content_hash,
@@ -46,6 +47,7 @@ def facts(
             "foreground": metrics.foreground(dataset.class_names),
             "spacing_mm": dataset.spacing and list(dataset.spacing),
             "samples": {name: list(part.ids) for name, part in chosen.items()},
+            **({"train_of": list(chosen["train"].whole)} if chosen["train"].whole else {}),
             **fold_facts(dataset),
         },
         "metric_contract": metrics.CONTRACT,
@@ -69,7 +71,8 @@ def put_together(
     from segframe.experiment import Run
     from segframe.outputs import check_outputs
     from segframe.pipeline import Pipeline
-    from segframe.requested_metrics import RequestedMetrics
+    from segframe.requested_metrics import build_requested
+    from segframe.sample_cache import cached
     from segframe.step import Steps
     from segframe.weight_average import WeightAverage
 
@@ -86,7 +89,7 @@ def put_together(
     patches = Patches.of(config["patch"], metrics.foreground(dataset.class_names))
     maps = maps_of(plugins, loss, config["loss"]["name"], dataset, augmentations, interrupt.leave)
     pipeline = Pipeline(
-        dataset,
+        cached(dataset, chosen, config["device"]["cache"], interrupt.leave),
         chosen,
         batch_size=train["batch_size"],
         seed=config["seed"],
@@ -113,16 +116,12 @@ def put_together(
         full_size=pipeline.full_size,
         average=WeightAverage(model, train["weight_average"]) if train["weight_average"] else None,
     )
-    requested = RequestedMetrics(
-        {
-            label: build(plugins, "metrics", section, f"metrics.{label}", **mask_facts(dataset))
-            for label, section in config["metrics"].items()
-        },
-        dataset.class_names,
-    )
+    requested = build_requested(plugins, config["metrics"], dataset.class_names, **mask_facts(dataset))
     known = record.read("record.json")
     now = {"versions": provenance.versions(plugins), "xla": xla, "machine": provenance.machine()}
-    _warn_of_changes(known, now)
+    changes = _warn_of_changes(known, now)
+    if changes:  # of what no single machine can reproduce
+        known["went_on_elsewhere"] = [*known.get("went_on_elsewhere", []), *changes]
     known |= {
         "normalisation": pipeline.normalisation.as_json(),
         "parameters": int(model.count_params()),
@@ -160,12 +159,13 @@ def joined(augmentations: Iterable[Any]) -> tuple[Any, ...]:
     return tuple(found)
 
 
-def _warn_of_changes(known: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+def _warn_of_changes(known: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """A run that began elsewhere goes on, but its bits will not be those of an undisturbed one."""
     if "machine" not in known:
-        return  # it begins here
+        return []  # it begins here
     changes = differences(now["versions"], known["versions"])
     changes += differences({"xla": now["xla"]}, {"xla": known["xla"]})
     changes += differences({"gpus": now["machine"]["gpus"]}, {"gpus": known["machine"]["gpus"]})
     if changes:
         log.warning("This run began with other software or devices: %s.", "; ".join(changes))
+    return changes

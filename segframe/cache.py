@@ -6,7 +6,8 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -71,3 +72,50 @@ def remembered(kind: str, key: list[Any], make: Callable[[], Any]) -> Any:
     except OSError as error:
         log.warning("What was found out (%s) is not kept for later runs: %s", kind, error)
     return value
+
+
+@contextmanager
+def locked(path: Path, doing: str, while_waiting: Callable[[], None]) -> Iterator[None]:
+    """One process at a time makes `path`; others wait and say so.
+
+    Args:
+        doing: what the other process is at.
+        while_waiting: called every half second; it may raise.
+    """
+    from filelock import FileLock, Timeout
+
+    lock, told = FileLock(path.with_suffix(".lock")), False
+    while not lock.is_locked:
+        try:
+            lock.acquire(timeout=0.5)
+        except Timeout:
+            if not told:
+                log.info("Another process is %s: waiting for it.", doing)
+            told = True
+            while_waiting()
+        except NotImplementedError:
+            log.warning("%s cannot lock files: another process may be %s too.", lock.lock_file, doing)
+            break
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def clear(paths: Iterable[Path]) -> int:
+    """Remove files and what killed processes left of them, but none that is being made; bytes freed."""
+    from filelock import FileLock, Timeout
+
+    freed = 0
+    for path in paths:
+        lock = FileLock(path.with_suffix(".lock"))
+        try:
+            with lock.acquire(timeout=0):
+                for file in (path, *path.parent.glob(f".*.{path.name}")):
+                    freed += file.stat().st_size
+                    file.unlink()
+        except Timeout:
+            log.warning("%s is being made by another process: left.", path.name)
+            continue
+        path.with_suffix(".lock").unlink(missing_ok=True)
+    return freed

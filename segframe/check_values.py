@@ -50,8 +50,13 @@ def probe_values(
         probe(plugins, "metrics", section, f"metrics.{label}", **mask_facts(dataset))
 
 
-def check_with_data(plugins: Plugins, config: Mapping[str, Any], opened: dict[str, Any]) -> None:
+def check_with_data(
+    plugins: Plugins, config: Mapping[str, Any], opened: dict[str, Any]
+) -> tuple[Dataset, dict[str, Part]]:
     """What can be said of a job once its data are open; `opened` keeps them for the next job with the same.
+
+    Returns:
+        The data and their parts.
 
     Raises:
         SegframeError: the data are wrong, or a value is outside its range or does not fit them.
@@ -62,4 +67,6 @@ def check_with_data(plugins: Plugins, config: Mapping[str, Any], opened: dict[st
         _ = dataset.content_hash  # reads every sample, once for a file
         dataset = seen_as_fold(dataset, config)
         opened[key] = dataset, parts(dataset, config["split"])
-    probe_values(plugins, config, *opened[key])
+    dataset, chosen = opened[key]
+    probe_values(plugins, config, dataset, chosen)
+    return dataset, chosen

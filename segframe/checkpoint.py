@@ -42,7 +42,7 @@ def save(path: Path, arrays: Arrays, state: Mapping[str, Any]) -> None:
                     group.create_dataset(str(number), data=value)
             # As a data set: an attribute ends at 64 KiB, and a history grows.
             file.create_dataset("state", data=np.frombuffer(text.encode(), np.uint8))
-            file.attrs["sha256"] = _digest(arrays, text)
+            file.attrs["sha256"] = digest_of(arrays, text)
     except OSError as error:
         raise SegframeError(
             str(path),
@@ -69,7 +69,7 @@ def load(path: Path) -> tuple[dict[str, list[np.ndarray]], dict[str, Any]]:
             expected = file.attrs["sha256"]
     except (OSError, KeyError, ValueError, RuntimeError) as error:
         raise _damaged(path, f"{type(error).__name__}: {error}") from error
-    found = _digest(arrays, text)
+    found = digest_of(arrays, text)
     if found != expected:
         raise _damaged(path, f"checksum {found[:12]} where {expected[:12]} was written")
     return arrays, json.loads(text)
@@ -98,7 +98,8 @@ def values_of(variables: Sequence[Any]) -> list[np.ndarray]:
     return [variable.value.numpy() for variable in variables]
 
 
-def _digest(arrays: Arrays, text: str) -> str:
+def digest_of(arrays: Arrays, text: str = "") -> str:
+    """sha256 over the arrays' kinds, order, dtypes, shapes and bytes, and a text."""
     digest = hashlib.sha256(text.encode())
     for kind in sorted(arrays):
         for number, value in enumerate(arrays[kind]):

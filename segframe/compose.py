@@ -38,8 +38,11 @@ class PluginConfigs(SearchPathPlugin):
 def register() -> None:
     """Tell Hydra of our plugins; in an editable installation it does not find them itself."""
     from hydra_plugins.segframe_launcher.launcher import ProcessLauncher
+    from hydra_plugins.segframe_launcher.ray_launcher import RayLauncher
+    from hydra_plugins.segframe_launcher.submitit_launcher import SubmititLauncher
+    from hydra_plugins.segframe_optuna.sweeper import OptunaSweeper
 
-    for plugin in (PluginConfigs, ProcessLauncher):
+    for plugin in (PluginConfigs, ProcessLauncher, RayLauncher, SubmititLauncher, OptunaSweeper):
         Plugins.instance().register(plugin)
 
 

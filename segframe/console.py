@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from segframe.hiding import hide
+
 log = logging.getLogger("segframe")
 
 
@@ -31,16 +33,24 @@ def set_up_console() -> None:
     if not any(handler.name == "console" for handler in log.handlers):
         lines = Lines()
         lines.name = "console"
+        lines.setFormatter(Hiding())
         log.addHandler(lines)
     log.setLevel(logging.INFO)
     log.propagate = False
+
+
+class Hiding(logging.Formatter):
+    """A line, tracebacks included, without secrets."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return hide(super().format(record))
 
 
 @contextmanager
 def log_file(path: Path) -> Iterator[None]:
     """Everything that is said meanwhile, also into this file, with the time."""
     handler = logging.FileHandler(path, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.setFormatter(Hiding("%(asctime)s %(levelname)s %(message)s"))
     log.addHandler(handler)
     before = log.level
     log.setLevel(min(log.getEffectiveLevel(), logging.INFO))

@@ -60,7 +60,13 @@ class Dataset(Protocol):
         """What must not be split (a patient), one per sample; the ids where nothing is grouped."""
 
     def read(self, split: str, indices: Sequence[int]) -> list[Sample]:
-        """The samples with these indices, in this order. Safe to call from several threads."""
+        """The samples with these indices, in this order. Safe to call from several threads.
+
+        Two further methods are optional. read_stacked(split, indices, empty) gives images (samples, height,
+        width, channels) and masks (samples, height, width) in one array each, made by empty(shape, dtype); or
+        None where sizes may differ. stored_blocks(split, indices) gives the segframe.order.StoredBlocks of
+        these samples, or None where none are stored together.
+        """
 
 
 class Windows(Protocol):

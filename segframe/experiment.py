@@ -17,8 +17,10 @@ from segframe.console import log_file
 from segframe.dataset import Dataset
 from segframe.errors import SegframeError
 from segframe.folds import seen_as_fold
+from segframe.hiding import with_secrets, without_secrets
 from segframe.interrupt import Interrupt, catching
 from segframe.manager import Plugins
+from segframe.order import order_facts
 from segframe.quiet import import_tensorflow
 from segframe.record import FINISHED, RUNNING, Record, ending
 from segframe.resume import run_folder
@@ -40,7 +42,7 @@ class Run:
     """Everything of one run, put together: what `segframe_fit` and `segframe_callbacks` are given."""
 
     config: Mapping[str, Any]
-    """The resolved config, as in RUN_DIR/config.yaml."""
+    """The resolved config, as in RUN_DIR/config.yaml: without the tracker's secrets."""
     out_dir: Path
     plugins: Plugins
     dataset: Dataset
@@ -106,25 +108,31 @@ def run_experiment(
     config: Mapping[str, Any],
     parent: str | None = None,
     started: Callable[[Path], None] = lambda folder: None,
+    wait: bool = False,
 ) -> RunResult:
     """Train, validate, score and record what a config describes; a run that is there already goes on.
 
     Args:
         parent: the tracker's id of the sweep that this run is a job of.
         started: called with the run's folder, once that is known.
+        wait: for another process that is working on this very run, instead of refusing.
 
     Raises:
         SegframeError: something that the user can mend, found before training wherever possible.
         Interrupted: somebody stopped it; its state is saved.
+        Pruned: so did a sweeper that has seen enough of it.
     """
     check_config(plugins, config)
+    tracker = build(plugins, "tracker", with_secrets(config)["tracker"])
+    config = without_secrets(config)
     dataset = seen_as_fold(build(plugins, "dataset", config["dataset"]), config)
-    tracker = build(plugins, "tracker", config["tracker"])
     own = identity.identity_of(config, dataset.content_hash, identity.code_hash())
     chosen = parts(dataset, config["split"])
+    own |= order_facts(dataset, chosen["train"])
     probe_values(plugins, config, dataset, chosen)
-    record, fresh = run_folder(config, own)
-    with record.lock():
+    record, _ = run_folder(config, own)
+    with record.lock(wait):
+        fresh = record.read("record.json") is None  # now: another process may have made it meanwhile
         started(record.folder)
         if parent:
             record.write("sweep.json", {"parent": parent})
@@ -165,6 +173,7 @@ def run_experiment(
 
 def _finish(run: Run, record: Record, result: RunResult) -> None:
     """What the run leaves: weights, the exported model, the result; all of it told to the tracker."""
+    from segframe.checkpoint import digest_of, values_of
     from segframe.export import save_model, save_weights
 
     facts = record.read("record.json")
@@ -180,12 +189,17 @@ def _finish(run: Run, record: Record, result: RunResult) -> None:
             "xla": facts["xla"],
         },
     )
+    part = next(iter(run.pipeline.parts.values()))
+    (example,) = run.dataset.read(part.split, part.indices[:1])
     save_model(
         run.out_dir / "saved_model",
         run.model,
         run.pipeline.normalisation,
         num_classes=run.dataset.num_classes,
         channels=run.dataset.image_shape[2],
+        example=example.image,
     )
+    digest = digest_of({"model": values_of(run.model.weights)})
+    record.write("record.json", {**facts, "weights_sha256": digest})
     record.write("result.json", vars(result))
     run.tracker.result(result)

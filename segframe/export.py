@@ -12,6 +12,7 @@ from typing import Any
 
 import h5py
 import keras
+import numpy as np
 import tensorflow as tf
 
 from segframe.atomic import replacing, writable
@@ -47,13 +48,23 @@ def save_weights(path: Path, model: keras.Model, attributes: Mapping[str, Any]) 
 
 
 def save_model(
-    folder: Path, model: keras.Model, by: Normalisation, *, num_classes: int, channels: int
+    folder: Path,
+    model: keras.Model,
+    by: Normalisation,
+    *,
+    num_classes: int,
+    channels: int,
+    example: np.ndarray | None = None,
 ) -> None:
     """A SavedModel with one function `serve`: raw images -> normalise -> pad -> network -> crop -> logits.
 
     It takes (batch, height, width, channels) float32 of any height and width, in the range of the data
     set's files, and returns (batch, height, width, num_classes) float32. Of a model with several outputs it
-    holds what the first one needs.
+    holds what the first one needs. Loaded by TensorFlow, it can be called as `serve` is.
+
+    Args:
+        example: (height, width, channels), an image of the data; kept in assets.extra/input_example.npy as
+            (1, height, width, channels) float32.
     """
     network = predictor(model)
     serve = padded_and_cropped(network_logits(network, by, num_classes), size_multiple(model))
@@ -63,8 +74,12 @@ def save_model(
     temporary = folder.with_name(f".{os.getpid()}.{folder.name}")
     try:
         with custom_ops(allowed=False):  # it must load where they are not built
-            archive.add_endpoint("serve", serve, input_signature=[spec])
+            function = archive.add_endpoint("serve", serve, input_signature=[spec])
+            archive.add_endpoint("__call__", function)
             archive.write_out(str(temporary), verbose=False)
+        if example is not None:
+            (temporary / "assets.extra").mkdir()
+            np.save(temporary / "assets.extra" / "input_example.npy", example[None].astype(np.float32))
         shutil.rmtree(folder, ignore_errors=True)
         temporary.rename(folder)
     finally:

@@ -79,7 +79,7 @@ def _made(dataset: Dataset, wanted: Mapping[str, Any]) -> dict[str, Any]:
             got=str(folds),
             remedy="Take fewer folds, or name more splits in split.fold_splits.",
         )
-    labels = _classes_shown(dataset, places)
+    labels = classes_shown(dataset, places)
     sizes, key = even_sizes(len(groups), folds), f"{wanted['seed']}/{wanted['repeat']}"
     fold_of = deal(labels, groups, sizes, key).tolist()
     table = {
@@ -94,7 +94,7 @@ def _made(dataset: Dataset, wanted: Mapping[str, Any]) -> dict[str, Any]:
     return {**table, "sha256": _digest(table)}
 
 
-def _classes_shown(dataset: Dataset, places: Sequence[tuple[str, int]]) -> np.ndarray:
+def classes_shown(dataset: Dataset, places: Sequence[tuple[str, int]]) -> np.ndarray:
     """(samples, num_classes) bool."""
     import numpy as np
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from segframe.dataset import Dataset, Sample
 from segframe.errors import SegframeError
 from segframe.fold_table import fold_table, pool
 from segframe.split import check_apart
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from segframe.order import StoredBlocks
 
 log = logging.getLogger("segframe")
 
@@ -120,6 +125,37 @@ class Fold:
     def read(self, split: str, indices: Sequence[int]) -> list[Sample]:
         places = [self._samples[split][int(index)][0] for index in indices]
         return [self.dataset.read(of, [index])[0] for of, index in places]
+
+    def read_stacked(
+        self, split: str, indices: Sequence[int], empty: Callable[..., np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        """As segframe.dataset, where the samples are of one split of the data set."""
+        read = getattr(self.dataset, "read_stacked", None)
+        places = [self._samples[split][int(index)][0] for index in indices]
+        if read is None or len({of for of, _ in places}) != 1:
+            return None
+        return read(places[0][0], [index for _, index in places], empty)
+
+    def stored_blocks(self, split: str, indices: Sequence[int]) -> StoredBlocks | None:
+        """As segframe.dataset; blocks of the data set's splits get numbers of their own."""
+        import numpy as np
+
+        from segframe.order import StoredBlocks
+
+        find = getattr(self.dataset, "stored_blocks", None)
+        if find is None:
+            return None
+        places = [self._samples[split][int(index)][0] for index in indices]
+        of, together, first = np.arange(len(places)), [], 0
+        for name in dict.fromkeys(name for name, _ in places):
+            mine = np.array([name == other for other, _ in places])
+            found = find(name, [index for other, index in places if other == name])
+            if found is None:  # each sample by itself
+                found = StoredBlocks(np.arange(int(mine.sum())), 0)
+            of[mine] = first + np.unique(found.of, return_inverse=True)[1]
+            first = int(of[mine].max()) + 1
+            together += [found.together] if found.together else []
+        return StoredBlocks(of, min(together)) if together else None
 
     def windowed(self, split: str, index: int) -> tuple[int, int] | None:
         """As segframe.dataset.Windows, where the data set offers that."""

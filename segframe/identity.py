@@ -11,7 +11,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-OUTSIDE = ("tracker", "device", "runs_dir", "run_dir", "train.resume", "train.checkpoint_seconds")
+OUTSIDE = ("tracker", "device", "runs_dir", "run_dir", "train.resume", "train.checkpoint_seconds", "sweep")
 """Config keys that do not change what is computed."""
 
 
@@ -28,12 +28,13 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def identity_of(config: Mapping[str, Any], data_hash: str, code: str) -> dict[str, Any]:
     """What makes two runs the same run: flat config keys without OUTSIDE, data hash, code hash."""
-    flat = {
-        key: value
-        for key, value in flatten(config).items()
-        if not any(key == outside or key.startswith(f"{outside}.") for outside in OUTSIDE)
-    }
+    flat = {key: value for key, value in flatten(config).items() if not is_outside(key)}
     return {**flat, "data": data_hash, "code": code}
+
+
+def is_outside(key: str) -> bool:
+    """Whether a flat key, or the name of a section, is one of OUTSIDE."""
+    return any(key == outside or key.startswith(f"{outside}.") for outside in OUTSIDE)
 
 
 def run_name(identity: Mapping[str, Any]) -> str:

@@ -1,4 +1,5 @@
-"""Ctrl-C and SIGTERM: once, finish the step, save and leave; twice, leave now."""
+"""Why a run leaves before its end: Ctrl-C and SIGTERM (once, finish the step, save and leave; twice, leave
+now), or a sweeper that has seen enough of it."""
 
 from __future__ import annotations
 
@@ -19,19 +20,36 @@ class Interrupted(KeyboardInterrupt):
         super().__init__(f"stopped by {signal.Signals(signal_number).name}; the same command continues it")
 
 
+class Pruned(KeyboardInterrupt):
+    """A sweeper ended the run since others are better by far; its state is saved. Not an Exception, as
+    Interrupted is none: nothing on the way should take it for a failure."""
+
+    def __init__(self, epoch: int, told: str):
+        self.epoch = epoch
+        """The last one that it finished, counted from 1."""
+        super().__init__(f"pruned at epoch {epoch}: {told}")
+
+
 class Interrupt:
     """Whether a stop was asked for."""
 
     def __init__(self) -> None:
         self.signal_number: int | None = None
+        self.pruned: Pruned | None = None
 
     def requested(self) -> bool:
-        return self.signal_number is not None
+        return self.signal_number is not None or self.pruned is not None
+
+    def prune(self, epoch: int, told: str) -> None:
+        """Have the run saved and left after this epoch, counted from 1; `told` says why."""
+        self.pruned = Pruned(epoch, told)
 
     def leave(self) -> None:
-        """Raise Interrupted if a stop was asked for. Call it when all is saved."""
+        """Raise Interrupted or Pruned if a stop was asked for. Call it when all is saved."""
         if self.signal_number is not None:
             raise Interrupted(self.signal_number)
+        if self.pruned is not None:
+            raise self.pruned
 
 
 @contextmanager
@@ -43,7 +61,7 @@ def catching() -> Iterator[Interrupt]:
         return
 
     def note(number: int, _: object) -> None:
-        if interrupt.requested():
+        if interrupt.signal_number is not None:
             raise KeyboardInterrupt("stopped twice: left without saving what came after the last checkpoint")
         interrupt.signal_number = number
         log.warning("Stopping after this step, then saving. Once more leaves at once.")

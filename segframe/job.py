@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import signal
 import sys
+import threading
+import time
 import traceback
 from pathlib import Path
 
@@ -11,7 +16,12 @@ from omegaconf import OmegaConf
 from segframe.atomic import write_json
 from segframe.console import set_up_console
 from segframe.errors import SegframeError
-from segframe.interrupt import Interrupted
+from segframe.hiding import hide, with_secrets
+from segframe.interrupt import Interrupted, Pruned
+
+log = logging.getLogger("segframe")
+
+LESS_MEMORY = "a smaller train.batch_size, model.filters or dataset.size needs less"
 
 
 def main(config_file: str, result_file: str, parent: str) -> int:
@@ -20,7 +30,8 @@ def main(config_file: str, result_file: str, parent: str) -> int:
     from segframe.manager import plugin_manager
 
     set_up_console()
-    config = OmegaConf.to_container(OmegaConf.load(config_file))
+    end_with(os.getppid())
+    config = with_secrets(OmegaConf.to_container(OmegaConf.load(config_file)))  # type: ignore[arg-type]
     found: dict[str, object] = {}
 
     def started(folder: Path) -> None:
@@ -29,20 +40,40 @@ def main(config_file: str, result_file: str, parent: str) -> int:
         write_json(Path(result_file), {**found, "error": ""})
 
     try:
-        result = run_experiment(plugin_manager(), config, parent or None, started)  # type: ignore[arg-type]
+        result = run_experiment(plugin_manager(), config, parent or None, started, wait=True)
+    except Pruned as stop:
+        print(f"{str(stop).capitalize()}", file=sys.stderr)
+        write_json(Path(result_file), {**found, "pruned": stop.epoch, "error": ""})
+        return 0
     except KeyboardInterrupt as stop:
         write_json(Path(result_file), {**found, "error": f"stopped: {stop}"})
         return 128 + stop.signal_number if isinstance(stop, Interrupted) else 130
     except SegframeError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        write_json(Path(result_file), {**found, "error": str(error)})
+        print(f"Error: {hide(str(error))}", file=sys.stderr)
+        write_json(Path(result_file), {**found, "error": hide(str(error))})
         return 2
     except Exception as error:
-        traceback.print_exc()
-        write_json(Path(result_file), {**found, "error": f"{type(error).__name__}: {error}"})
+        print(hide(traceback.format_exc()), end="", file=sys.stderr)
+        told = hide(f"{type(error).__name__}: {error}")
+        if type(error).__name__ in ("MemoryError", "ResourceExhaustedError"):  # the latter is TensorFlow's
+            told = f"out of memory: {LESS_MEMORY}\n{told}"
+        write_json(Path(result_file), {**found, "error": told})
         return 1
     write_json(Path(result_file), {**found, "objective": result.objective, "scores": result.scores})
     return 0
+
+
+def end_with(parent: int) -> None:
+    """Stop this process, as SIGTERM does, once the one that started it is gone: a sweep that was killed
+    leaves no job behind that nobody waits for."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        log.warning("The sweep's process %d is gone.", parent)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 if __name__ == "__main__":

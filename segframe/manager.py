@@ -14,8 +14,11 @@ from segframe.errors import SegframeError, nearest
 
 BUILTIN_PLUGINS = (
     "segframe.plugins.augmentations",
+    "segframe.plugins.cache_command",
     "segframe.plugins.compare_command",
+    "segframe.plugins.costs",
     "segframe.plugins.data_command",
+    "segframe.plugins.evaluate_command",
     "segframe.plugins.fit",
     "segframe.plugins.hdf5",
     "segframe.plugins.leaks",
@@ -26,11 +29,14 @@ BUILTIN_PLUGINS = (
     "segframe.plugins.optimizers",
     "segframe.plugins.plugins_command",
     "segframe.plugins.predict_command",
+    "segframe.plugins.preflight_command",
     "segframe.plugins.previews",
     "segframe.plugins.progress",
+    "segframe.plugins.reproduce_command",
     "segframe.plugins.synthetic",
     "segframe.plugins.toy",
     "segframe.plugins.track_command",
+    "segframe.plugins.trial",
     "segframe.plugins.ui_command",
 )
 

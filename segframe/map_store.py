@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from segframe.atomic import replacing
-from segframe.cache import cache_folder
+from segframe.cache import cache_folder, locked
 from segframe.dataset import Dataset
 from segframe.errors import SegframeError
 from segframe.map_file import Damaged, MapFile, digest, write
@@ -118,32 +118,15 @@ class KeptMaps:
 
     def _made(self, check: bool) -> MapFile:
         """Make the file, or wait for the process that does."""
-        from filelock import FileLock, Timeout
-
-        lock, told = FileLock(self.path.with_suffix(".lock")), False
-        while not lock.is_locked:
-            try:
-                lock.acquire(timeout=0.5)
-            except Timeout:
-                if not told:
-                    log.info("Another process is making the maps %s: waiting for it.", self.name)
-                told = True
-                self.on_map()
-            except NotImplementedError:
-                log.warning(
-                    "%s cannot lock files: another process may make the same maps too.", lock.lock_file
-                )
-                break
-        try:
+        with locked(self.path, f"making the maps {self.name}", self.on_map):
             there = self._open(check, tell=True)
-            if there is None:
-                self._write()
-                there = MapFile(self.path, self.key)
-            return there
-        except Damaged as error:
-            raise OSError(f"what was just written cannot be read: {error}") from error
-        finally:
-            lock.release()
+            if there is not None:
+                return there
+            self._write()
+            try:
+                return MapFile(self.path, self.key)
+            except Damaged as error:
+                raise OSError(f"what was just written cannot be read: {error}") from error
 
     def _write(self) -> None:
         start = time.monotonic()

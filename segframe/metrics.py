@@ -50,7 +50,7 @@ def confusion(mask: np.ndarray, prediction: np.ndarray, num_classes: int) -> np.
         (num_classes, num_classes) int64, true class by predicted class.
     """
     counts = np.zeros(num_classes**2, np.int64)
-    rows = max(1, 2**20 // mask.shape[1])  # a megapixel at a time: pairs take 24 bytes a pixel
+    rows = max(1, 2**20 // mask.shape[1])  # a megapixel at a time: its pairs take 24 bytes a pixel
     for top in range(0, mask.shape[0], rows):
         part = mask[top : top + rows]
         valid = part != IGNORED

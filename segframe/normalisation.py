@@ -38,27 +38,40 @@ class Normalisation(NamedTuple):
 
 
 def measure(dataset: Dataset, part: Part) -> Normalisation:
-    """Mean and standard deviation of a part, in float64."""
+    """Mean and standard deviation of a part.
+
+    Exact for uint8 images, of which pixels of each value are counted; in float64 for float32 ones.
+    """
     block = at_once(dataset)
     channels = dataset.image_shape[2]
-    total, square, pixels, scale = np.zeros(channels), np.zeros(channels), 0, 1.0
-    low, high = np.inf, -np.inf
+    counts = np.zeros((channels, 256), np.int64)
+    total, square, pixels = np.zeros(channels), np.zeros(channels), 0
+    low, high, scale = np.inf, -np.inf, 1.0
     for start in range(0, len(part.indices), block):
         for sample in dataset.read(part.split, part.indices[start : start + block]):
-            scale = 1 / 255 if sample.image.dtype == np.uint8 else 1.0
             raw = sample.image.reshape(-1, channels)
+            pixels += len(raw)
             for first in range(0, len(raw), PIXELS):
-                flat = raw[first : first + PIXELS].astype(np.float64) * scale
+                flat = raw[first : first + PIXELS]
+                if flat.dtype == np.uint8:  # ten times as fast as sums
+                    for channel, count in enumerate(counts):
+                        count += np.bincount(flat[:, channel], minlength=256)
+                    continue
+                flat = flat.astype(np.float64)
                 total += flat.sum(0)
                 square += np.square(flat).sum(0)
                 low, high = min(low, float(flat.min())), max(high, float(flat.max()))
-            pixels += len(raw)
+    if counts.any():
+        scale, values = 1 / 255, np.arange(256)
+        total[:], square[:] = (counts @ values**power * scale**power for power in (1, 2))
+        there = np.flatnonzero(counts.any(0))
+        low, high = there[0] * scale, there[-1] * scale
     mean = total / pixels
     std = np.sqrt(np.maximum(square / pixels - np.square(mean), 0))
     std[std < 1e-6] = (
         1.0  # a constant channel carries nothing; dividing by its rounding error would blow it up
     )
-    return Normalisation(scale, _floats(mean), _floats(std), low, high)
+    return Normalisation(scale, _floats(mean), _floats(std), float(low), float(high))
 
 
 def _floats(values: Sequence[float] | np.ndarray) -> tuple[float, ...]:

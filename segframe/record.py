@@ -3,10 +3,12 @@
 RUN_DIR/
   config.yaml        the resolved config, whole
   record.json        identity, versions, git commit and changes, data, metric contract, normalisation, machine
-  status.json        running, finished, failed or interrupted; with the error, process and host
+  status.json        running, finished, failed, interrupted or pruned; with the error, process and host
   history.json       one entry per finished epoch
   checkpoint.h5      everything that a resumed run needs (segframe.checkpoint)
+  costs.json         operations, memory, time of a step, energy (segframe.plugins.costs)
   result.json        the scores, of a finished run only
+  evaluations/*      NAME.json, NAME.csv: scores on other data (`python -m segframe evaluate`)
   sweep.json         the tracker's id of the sweep that the run is a job of, if it is one
   per_image.csv      every test image's scores (validation's, where there is no test split)
   per_image_test_at.csv   the same after each epoch of train.score_test_at
@@ -20,6 +22,7 @@ from __future__ import annotations
 
 import glob
 import json
+import logging
 import os
 import re
 import socket
@@ -33,8 +36,12 @@ from omegaconf import OmegaConf
 
 from segframe.atomic import write_json, write_text
 from segframe.errors import SegframeError
+from segframe.hiding import hide
+from segframe.interrupt import Pruned
 
-RUNNING, FINISHED, FAILED, INTERRUPTED = "running", "finished", "failed", "interrupted"
+log = logging.getLogger("segframe")
+
+RUNNING, FINISHED, FAILED, INTERRUPTED, PRUNED = "running", "finished", "failed", "interrupted", "pruned"
 
 
 class Record:
@@ -83,8 +90,11 @@ class Record:
         )
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self, wait: bool = False) -> Iterator[None]:
         """Hold this while working in the folder: released by the system when the process dies.
+
+        Args:
+            wait: until another process that holds it is through with the run.
 
         Raises:
             SegframeError: another process holds it.
@@ -94,12 +104,16 @@ class Record:
             lock.acquire(timeout=0)
         except filelock.Timeout:
             status = self.read("status.json") or {}
-            raise SegframeError(
-                str(self.folder),
-                expected="a run that no other process is working on",
-                got=f"one that process {status.get('pid', '?')} on {status.get('host', '?')} is running",
-                remedy="Wait for it, end it, or use train.resume=never for a run of its own.",
-            ) from None
+            who = f"process {status.get('pid', '?')} on {status.get('host', '?')}"
+            if not wait:
+                raise SegframeError(
+                    str(self.folder),
+                    expected="a run that no other process is working on",
+                    got=f"one that {who} is running",
+                    remedy="Wait for it, end it, or use train.resume=never for a run of its own.",
+                ) from None
+            log.info("Waiting for %s, which is working on %s.", who, self.folder)
+            lock.acquire(poll_interval=1)
         try:
             yield
         finally:
@@ -107,10 +121,12 @@ class Record:
 
 
 def ending(error: BaseException) -> tuple[str, str]:
-    """(state, error text) of a run that ends with this."""
+    """(state, error text without secrets) of a run that ends with this."""
+    if isinstance(error, Pruned):
+        return PRUNED, str(error)
     if isinstance(error, KeyboardInterrupt):
         return INTERRUPTED, str(error)
-    return FAILED, f"{type(error).__name__}: {error}"
+    return FAILED, hide(f"{type(error).__name__}: {error}")
 
 
 def find(runs_dir: Path, name: str) -> list[Path]:

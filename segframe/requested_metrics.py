@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from segframe.catalog import build
 from segframe.dataset import foreground
 from segframe.errors import SegframeError
+from segframe.manager import Plugins
 from segframe.metrics import image_scores, mean_defined, split_scores
 
 
@@ -75,6 +77,24 @@ class RequestedMetrics:
                         f"{name}/{of}": float(v) for of, v in zip(self.class_names, values, strict=True)
                     }
         return scores | by_class
+
+
+def build_requested(
+    plugins: Plugins, sections: Mapping[str, Any], class_names: Sequence[str], **facts: Any
+) -> RequestedMetrics:
+    """What a config's section `metrics` asks for.
+
+    Args:
+        facts: of the data (segframe.builder_facts.mask_facts).
+
+    Raises:
+        SegframeError: as segframe.catalog.build, or two scores have one name.
+    """
+    built = {
+        label: build(plugins, "metrics", section, f"metrics.{label}", **facts)
+        for label, section in sections.items()
+    }
+    return RequestedMetrics(built, class_names)
 
 
 def split_means(per_image: Mapping[str, np.ndarray]) -> dict[str, float]:

@@ -36,6 +36,12 @@ def _two() -> Any:
     return Field(min_length=2, max_length=2)
 
 
+def _share() -> Any:
+    from pydantic import Field
+
+    return Field(gt=0, le=1)
+
+
 def _seed() -> Any:
     from pydantic import Field
 
@@ -54,6 +60,7 @@ class Split(TypedDict):
     __pydantic_config__ = {"extra": "forbid"}  # type: ignore[misc]
     val: Literal["auto", "none"]
     val_fraction: Annotated[float, _between(0, 1)]
+    train_fraction: Annotated[float, _share()]
     seed: Annotated[int, _at_least(0)]
     folds: Annotated[int, _at_least(2)] | None
     fold: Annotated[int, _at_least(0)] | None
@@ -80,7 +87,7 @@ class Train(TypedDict):
     batch_size: Annotated[int, _at_least(1)]
     precision: Literal["float32", "bfloat16", "float16"]
     xla: bool | Literal["auto"]
-    deterministic: bool
+    determinism: Literal["auto", "strict"]
     weight_average: Annotated[float, _between(0, 1)] | None
     early_stopping_epochs: Annotated[int, _at_least(1)] | None
     score_test_at: list[Annotated[int, _at_least(1)]]
@@ -93,6 +100,30 @@ class Device(TypedDict):
 
     __pydantic_config__ = {"extra": "forbid"}  # type: ignore[misc]
     threads: Annotated[int, _at_least(1)] | None
+    cache: Literal["none", "memory", "disk"]
+    gpu_memory_share: Annotated[float, _share()] | None
+
+
+class Trial(TypedDict):
+    """sweep.trial: which trial of an Optuna study a job is, and when it is given up."""
+
+    __pydantic_config__ = {"extra": "forbid"}  # type: ignore[misc]
+    study: str
+    storage: str
+    number: Annotated[int, _at_least(0)]
+    pruner: Literal["median", "hyperband", "none"]
+    pruner_startup_trials: Annotated[int, _at_least(0)]
+    min_epochs: Annotated[int, _at_least(1)]
+
+
+class Sweep(TypedDict):
+    """The section sweep of conf/config.yaml."""
+
+    __pydantic_config__ = {"extra": "forbid"}  # type: ignore[misc]
+    preflight: bool | Literal["auto", "only"]
+    resume: bool
+    retry_failed: bool
+    trial: Trial | None
 
 
 OWN: dict[str, Any] = {
@@ -103,6 +134,7 @@ OWN: dict[str, Any] = {
     "patch": Patch,
     "train": Train,
     "device": Device,
+    "sweep": Sweep,
 }
 SECTIONS = ("dataset", "model", "loss", "optimizer", "augment", "metrics", "tracker")
 """The sections that plugins take."""

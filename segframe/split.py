@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 from segframe.dataset import Dataset
 from segframe.errors import SegframeError
+from segframe.fold_table import classes_shown
+from segframe.stratify import share
 
 log = logging.getLogger("segframe")
 
@@ -22,6 +24,8 @@ class Part(NamedTuple):
     """Indices within that split."""
     ids: tuple[str, ...]
     """Their names, in the same order."""
+    whole: tuple[str, ...] | None = None
+    """Where split.train_fraction leaves samples out: the names of all that could train."""
 
 
 def parts(dataset: Dataset, section: Mapping[str, Any]) -> dict[str, Part]:
@@ -61,6 +65,8 @@ def parts(dataset: Dataset, section: Mapping[str, Any]) -> dict[str, Part]:
             section["val_fraction"],
             section["seed"],
         )
+    if section["train_fraction"] < 1:
+        result["train"] = _fraction_of(dataset, result["train"], section)
     if "test" in dataset.splits:
         result["test"] = _whole(dataset, "test")
     else:
@@ -123,6 +129,33 @@ def _hold_out_key(section: Mapping[str, Any]) -> str:
     if section["folds"] is None:
         return str(section["seed"])
     return f"{section['seed']}/repeat {section['repeat']}/fold {section['fold']}"
+
+
+def _fraction_of(dataset: Dataset, train: Part, section: Mapping[str, Any]) -> Part:
+    """The share of the training samples that trains; a smaller one lies within it."""
+    fraction, samples, groups = section["train_fraction"], len(train.ids), dataset.groups(train.split)
+    shown = classes_shown(dataset, [(train.split, index) for index in train.indices])
+    key = f"{_hold_out_key(section)}/train_fraction"
+    chosen = share(shown, [groups[index] for index in train.indices], round(fraction * samples), key)
+    if not chosen.any():
+        raise SegframeError(
+            "split.train_fraction",
+            expected=f"a share of the {samples} training samples with at least one whole group in it",
+            got=f"{fraction:g}, {round(fraction * samples)} samples",
+            remedy="Take a larger one.",
+        )
+    log.info(
+        "split.train_fraction=%g: %d of the %d training samples train (split.seed=%d).",
+        fraction, chosen.sum(), samples, section["seed"],
+    )  # fmt: skip
+    lost = shown.any(0) & ~shown[chosen].any(0)
+    if lost.any():
+        names = ", ".join(name for name, gone in zip(dataset.class_names, lost, strict=True) if gone)
+        log.warning("None of them shows %s, which others do: the network cannot learn it.", names)
+    kept = [number for number, one in enumerate(chosen) if one]
+    return Part(
+        train.split, tuple(train.indices[n] for n in kept), tuple(train.ids[n] for n in kept), train.ids
+    )
 
 
 def _hold_out(dataset: Dataset, fraction: float, seed: str) -> dict[str, Part]:

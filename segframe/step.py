@@ -19,6 +19,7 @@ class Steps:
     A model with several outputs is trained on all of them and predicts with the first (segframe.outputs).
 
     Args:
+        optimizer: None where nothing is trained.
         augmented: training images arrive scaled already (see segframe.pipeline).
         xla: compile with XLA, once for every image size.
         average: takes in the weights after each update.
@@ -32,7 +33,7 @@ class Steps:
         self,
         model: keras.Model,
         loss: Any,
-        optimizer: keras.optimizers.Optimizer,
+        optimizer: keras.optimizers.Optimizer | None,
         normalisation: Normalisation,
         *,
         num_classes: int,
@@ -41,7 +42,8 @@ class Steps:
         average: WeightAverage | None = None,
         full_size: tuple[int, int] | None = None,
     ):
-        self.model, self.loss, self.optimizer = model, loss, optimizer
+        self.model, self.loss = model, loss
+        self.optimizer: Any = optimizer
         self.normalisation, self.num_classes, self.augmented = normalisation, num_classes, augmented
         self.average, self.full_size = average, full_size
         self.output_weights, self.predictor = output_weights(model), predictor(model)
@@ -75,6 +77,7 @@ class Steps:
 
         With several outputs the loss of an image is sum_k w_k loss(target, logits_k) / sum_k w_k.
         """
+        target = for_loss(target)
         with tf.GradientTape() as tape:
             per_image = self._trained_loss(image, target)
             mean = tf.reduce_mean(per_image)
@@ -95,7 +98,7 @@ class Steps:
     def _evaluate_tiles(self, image: tf.Tensor, target: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         """(batch,) loss of each tile, and its logits, to be blended with those of its neighbours."""
         logits = self.logits(image)
-        return self.loss(target, logits), logits
+        return self.loss(for_loss(target), logits), logits
 
     def _trained_loss(self, image: tf.Tensor, target: dict[str, tf.Tensor]) -> tf.Tensor:
         """(batch,) loss of each image, of all outputs together."""
@@ -124,6 +127,11 @@ def _signature(image: tf.Tensor, target: dict[str, tf.Tensor], *, sizes_known: b
         )
 
     return [spec(image), {name: spec(entry) for name, entry in target.items()}]
+
+
+def for_loss(target: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """A batch's target as a loss takes it: masks travel as uint8 and are int32 from here on."""
+    return {**target, "mask": tf.cast(target["mask"], tf.int32)}
 
 
 def normalise(image: tf.Tensor, by: Normalisation, *, scaled: bool = False) -> tf.Tensor:

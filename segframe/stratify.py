@@ -18,6 +18,36 @@ def even_sizes(samples: int, folds: int) -> list[int]:
     return [samples // folds + (fold < samples % folds) for fold in range(folds)]
 
 
+def share(labels: np.ndarray, groups: Sequence[str], samples: int, key: str) -> np.ndarray:
+    """Which samples make up a part of all: of a larger number they are among the chosen ones too.
+
+    All are dealt into two halves, the half in which the number falls into two again, and so on, so that
+    every part has its share of each class; `deal` says how well.
+
+    Args:
+        labels: (samples, labels) bool.
+        groups: one per sample: what must not be divided.
+        samples: how many, as nearly as whole groups allow.
+
+    Returns:
+        (samples,) bool.
+    """
+    import numpy as np
+
+    names = np.asarray(groups, dtype=object).astype(str)
+    chosen, left, wanted, path = np.zeros(len(names), bool), np.arange(len(names)), samples, ""
+    while len(set(names[left])) > 1:
+        half = deal(labels[left], names[left].tolist(), even_sizes(len(left), 2), f"{key}/half {path}")
+        first = left[half == 0]
+        if wanted < len(first):
+            left, path = first, f"{path}0"
+        else:
+            chosen[first] = True
+            left, wanted, path = left[half == 1], wanted - len(first), f"{path}1"
+    chosen[left] = 2 * wanted >= max(len(left), 1)
+    return chosen
+
+
 def deal(labels: np.ndarray, groups: Sequence[str], sizes: Sequence[int], key: str) -> np.ndarray:
     """The part (a fold, or a split) of each sample.
 

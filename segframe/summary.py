@@ -28,10 +28,9 @@ def summarise(plugins: Plugins, config: Mapping[str, Any], result: RunResult) ->
     if part is not None:
         images = len(result.per_image[part]["id"])
         title = f"{part}: {images} images, weights of epoch {result.epoch} (chosen by {result.chosen_by})"
-        console.print(_table(result, part, HEADINGS, title))
-        requested = _requested(result, part)
-        if requested:
-            console.print(_table(result, part, requested))
+        record = Record(Path(result.out_dir)).read("record.json") or {}
+        for table in score_tables(result.scores, part, record.get("metric_contract", {}), title):
+            console.print(table)
         accuracy = result.scores[f"{part}/pixel_accuracy"]
         console.print(f"pixel accuracy {_number(accuracy)}; objective val/dice {_number(result.objective)}")
     for epoch, scores in result.test_at.items():
@@ -43,7 +42,23 @@ def summarise(plugins: Plugins, config: Mapping[str, Any], result: RunResult) ->
         console.print(f"compare: {where}", markup=False)
 
 
-def _table(result: RunResult, part: str, headings: Mapping[str, str], title: str | None = None) -> Table:
+def score_tables(
+    scores: Mapping[str, float | None], part: str, contract: Mapping[str, Any], title: str
+) -> list[Table]:
+    """The core's scores of each class; a second table has those of the requested metrics, if there are any.
+
+    Args:
+        scores: "PART/dice/CLASS" and its like.
+        contract: the metric contract that is stored with them.
+    """
+    tables = [_table(scores, part, HEADINGS, title)]
+    requested = _requested(scores, part, contract)
+    return tables + ([_table(scores, part, requested)] if requested else [])
+
+
+def _table(
+    scores: Mapping[str, float | None], part: str, headings: Mapping[str, str], title: str | None = None
+) -> Table:
     """Scores of each class, then of the foreground; `headings` is {name of a score: its column's heading}."""
     from rich.table import Table
 
@@ -54,9 +69,9 @@ def _table(result: RunResult, part: str, headings: Mapping[str, str], title: str
 
     def cells(suffix: str) -> list[str]:
         keys = [f"{part}/{name}{suffix}" for name in headings]
-        return [_number(result.scores[key]) if key in result.scores else "" for key in keys]
+        return [_number(scores[key]) if key in scores else "" for key in keys]
 
-    for key in result.scores:
+    for key in scores:
         if key.startswith(f"{part}/dice/"):
             name = key.removeprefix(f"{part}/dice/")
             table.add_row(name, *cells(f"/{name}"))
@@ -65,14 +80,13 @@ def _table(result: RunResult, part: str, headings: Mapping[str, str], title: str
     return table
 
 
-def _requested(result: RunResult, part: str) -> dict[str, str]:
+def _requested(scores: Mapping[str, float | None], part: str, contract: Mapping[str, Any]) -> dict[str, str]:
     """{name: heading with unit} of the requested metrics' scores."""
-    contract = (Record(Path(result.out_dir)).read("record.json") or {}).get("metric_contract", {})
     headings = {}
     for metric in contract.get("requested", {}).values():
         for name in metric["larger_is_better"]:
             unit = metric.get("units", {}).get(name)
-            if f"{part}/{name}" in result.scores:  # a plugin that trains in its own way may leave them out
+            if f"{part}/{name}" in scores:  # a plugin that trains in its own way may leave them out
                 headings[name] = f"{name} ({unit})" if unit else name
     return headings
 

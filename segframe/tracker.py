@@ -11,7 +11,10 @@ RUNNING, FINISHED, FAILED, KILLED = "RUNNING", "FINISHED", "FAILED", "KILLED"
 
 
 class TrackedRun(Protocol):
-    """One run, open. Telling the same thing twice leaves it there once: after a kill no step is doubled."""
+    """One run, open. Telling the same thing twice leaves it there once: after a kill no step is doubled.
+
+    The methods are called one after the other, but not all by the same thread.
+    """
 
     def params(self, params: Mapping[str, Any]) -> None:
         """The flattened config: {"model.depth": 4, ...}."""
@@ -19,8 +22,8 @@ class TrackedRun(Protocol):
     def tags(self, tags: Mapping[str, str]) -> None:
         """Facts that are not parameters: data hash, versions, git commit, folder."""
 
-    def epoch(self, epoch: int, scores: Mapping[str, float]) -> None:
-        """All numbers of one finished epoch, counted from 1; an epoch that is there already is skipped."""
+    def epochs(self, scores: Mapping[int, Mapping[str, float]]) -> None:
+        """{epoch, counted from 1: all its numbers} of finished epochs; those there already are skipped."""
 
     def final(self, scores: Mapping[str, float]) -> None:
         """The numbers that stand at the end: the chosen epoch's validation and test scores."""
@@ -28,8 +31,9 @@ class TrackedRun(Protocol):
     def file(self, path: Path, folder: str = "") -> None:
         """A file of the run's folder, kept under `folder` in the tracker."""
 
-    def model(self, saved_model: Path) -> None:
-        """The exported SavedModel: raw images (batch, height, width, channels) float32 -> logits."""
+    def model(self, saved_model: Path, weights: Path) -> None:
+        """The exported SavedModel, raw images (batch, height, width, channels) float32 -> logits, and the
+        model.weights.h5 that segframe.load_model reads."""
 
 
 class Tracker(Protocol):
@@ -45,8 +49,15 @@ class Tracker(Protocol):
         The tracker remembers its own id of the run in `out_dir / "tracker.json"` and continues under it.
         """
 
-    def open_sweep(self, name: str, tags: Mapping[str, str]) -> str:
-        """Start a sweep's parent run; returns its id, which jobs get as `parent`."""
+    def open_sweep(self, name: str, tags: Mapping[str, str], known: str | None = None) -> str:
+        """Start a sweep's parent run; returns its id, which jobs get as `parent`.
+
+        Args:
+            known: its id of before, where a sweep goes on: the same run is opened again if it is still there.
+        """
+
+    def tag_sweep(self, sweep: str, tags: Mapping[str, str]) -> None:
+        """Facts that are known only at the end: what the best job's config differs in."""
 
     def close_sweep(self, sweep: str, status: str, scores: Mapping[str, float]) -> None:
         """End it as FINISHED, FAILED or KILLED."""

@@ -1,16 +1,21 @@
-"""A run and its tracker: told live, never the reason that a run fails, handed in from the folder later."""
+"""A run and its tracker: told live by a thread of its own, never the reason that a run fails or waits, handed
+in from the folder later."""
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import shlex
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from itertools import groupby
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segframe.identity import flatten
-from segframe.record import FAILED, FINISHED, INTERRUPTED, Record
+from segframe.outbox import Outbox
+from segframe.record import FAILED, FINISHED, INTERRUPTED, PRUNED, Record
 from segframe.tracker import TrackedRun, Tracker
 
 if TYPE_CHECKING:
@@ -19,39 +24,50 @@ if TYPE_CHECKING:
 log = logging.getLogger("segframe")
 
 FILES = (
-    "config.yaml", "record.json", "history.json", "result.json", "per_image.csv", "per_image_test_at.csv",
-    "run.log",
+    "config.yaml", "record.json", "history.json", "result.json", "costs.json", "per_image.csv",
+    "per_image_test_at.csv", "run.log",
 )  # fmt: skip
 
 
+Message = Callable[[TrackedRun], None] | tuple[int, Mapping[str, float]]
+"""What to call with the tracker's run, or the numbers of an epoch: several of these are told together."""
+
+
 class Telling:
-    """What a run tells its tracker. A failure is said; the whole folder is handed in at the end then."""
+    """What a run tells its tracker, which a thread does (segframe.outbox): a slow store does not stall a run.
+
+    A failure is said; the whole folder is handed in at the end then.
+    """
 
     def __init__(self, tracker: Tracker, record: Record, parent: str | None):
         self.tracker, self.record, self.parent = tracker, record, parent
         self.missed = False
         self._context: AbstractContextManager[TrackedRun] | None = None
         self._run: TrackedRun | None = None
+        self._outbox: Outbox[Message] = Outbox(self._deliver)
 
     def open(self) -> None:
+        """Before the training: it waits, so that the tracker's imports do not run beside other ones."""
         self._try(self._enter)
         self._tell(lambda run: run.params(flatten(self.record.config())))
 
     def facts(self, facts: Mapping[str, Any]) -> None:
         """record.json, once it is complete."""
-        self._tell(lambda run: run.tags(tags(self.record, facts)))
+        found = tags(self.record, facts)
+        self._post(lambda run: run.tags(found))
 
     def epoch(self, epoch: int, scores: Mapping[str, float]) -> None:
-        """The numbers of a finished epoch, counted from 1."""
-        self._tell(lambda run: run.epoch(epoch, numbers(scores)))
+        """The numbers of a finished epoch, counted from 1; one that was told before is not told again."""
+        self._post((epoch, numbers(scores)))
 
     def result(self, result: RunResult) -> None:
         """The end: scores, files, model."""
-        self._tell(lambda run: _hand_in_end(run, self.record, vars(result)))
+        self._post(lambda run: _hand_in_end(run, self.record, vars(result)))
 
     def close(self, error: BaseException | None = None) -> None:
         """End the tracker's run as the run ended; hand the folder in if something was missed on the way."""
-        self._tell(lambda run: _hand_in_files(run, self.record))
+        self._post(lambda run: _hand_in_files(run, self.record))
+        self._outbox.close()
         context, self._run = self._context, None
         if context is not None:
             self._try(
@@ -76,6 +92,18 @@ class Telling:
         self._run = context.__enter__()
         self._context = context
 
+    def _post(self, message: Message) -> None:
+        if self._run is not None and not self.missed:
+            self._outbox.post(message)
+
+    def _deliver(self, messages: list[Message]) -> None:
+        for epochs, together in groupby(messages, key=lambda message: isinstance(message, tuple)):
+            if epochs:
+                self._tell(_of_epochs(dict(together)))  # type: ignore[arg-type]
+            else:
+                for what in together:
+                    self._tell(what)  # type: ignore[arg-type]
+
     def _tell(self, what: Callable[[TrackedRun], None]) -> None:
         run = self._run
         if run is not None and not self.missed:
@@ -90,6 +118,10 @@ class Telling:
                 "The tracker cannot be reached (%s). The run goes on; its folder keeps everything.",
                 _first_line(failure),
             )
+
+
+def _of_epochs(scores: Mapping[int, Mapping[str, float]]) -> Callable[[TrackedRun], None]:
+    return lambda run: run.epochs(scores)
 
 
 def link(tracker: Tracker, record: Record, parent: str) -> None:
@@ -112,16 +144,18 @@ def hand_in(tracker: Tracker, record: Record, parent: str | None = None) -> None
         FINISHED: None,
         FAILED: RuntimeError(status["error"]),
         INTERRUPTED: KeyboardInterrupt(status["error"]),
+        PRUNED: KeyboardInterrupt(status["error"]),
     }.get(status["state"], RuntimeError("killed: the process is gone"))
     try:
         with tracker.run(record.folder, record.folder.name, parent) as run:
             run.params(flatten(record.config()))
             run.tags(tags(record, record.read("record.json") or {}))
-            for entry in record.read("history.json") or []:
-                run.epoch(entry["epoch"], numbers(entry))
+            run.epochs({entry["epoch"]: numbers(entry) for entry in record.read("history.json") or []})
             result = record.read("result.json")
             if result is not None:
                 _hand_in_end(run, record, result)
+            for file in sorted((record.folder / "evaluations").glob("*.json")):
+                hand_in_evaluation(run, file)
             _hand_in_files(run, record)
             if ended is not None:
                 raise ended
@@ -160,11 +194,23 @@ def _hand_in_end(run: TrackedRun, record: Record, result: Mapping[str, Any]) -> 
     final = {f"final/{key}": value for key, value in result["scores"].items()}
     for epoch, scores in result["test_at"].items():
         final |= {f"at_epoch_{epoch}/{key}": value for key, value in scores.items()}
+    final |= {f"cost/{key}": value for key, value in (record.read("costs.json") or {}).items()}
     run.final(numbers(final | {"final/chosen_epoch": result["epoch"]}))
     for figure in sorted((record.folder / "figures").glob("*.png")):
         run.file(figure, "figures")
     if (record.folder / "saved_model").exists():
-        run.model(record.folder / "saved_model")
+        run.model(record.folder / "saved_model", record.folder / "model.weights.h5")
+
+
+def hand_in_evaluation(run: TrackedRun, file: Path) -> None:
+    """The scores of a finished run on other data (RUN_DIR/evaluations/NAME.json), as eval/NAME/SCORE."""
+    found = json.loads(file.read_text(encoding="utf-8"))
+    data = found["data"]
+    run.tags({f"segframe.eval.{file.stem}": f"{data['split']} of {data['content_hash']}"})
+    run.final(numbers({f"eval/{file.stem}/{key}": value for key, value in found["scores"].items()}))
+    for one in (file, file.with_suffix(".csv")):
+        if one.exists():
+            run.file(one, "evaluations")
 
 
 def _hand_in_files(run: TrackedRun, record: Record) -> None:

@@ -53,7 +53,7 @@ class TrainedModel:
         self.network, self.normalisation = network, by
         self.config, self.versions = config, versions
         self.class_names, self.channels = tuple(class_names), channels
-        self._xla = xla
+        self.xla = xla
         self._compiled: dict[tuple[tf.DType, tuple[int | None, ...]], Logits] = {}
         self._plain = network_logits(predictor(network), by, len(self.class_names))
         self._logits = padded_and_cropped(self._of_its_size, size_multiple(network))
@@ -75,7 +75,7 @@ class TrainedModel:
         checked = self._checked(images)
         if not len(checked):
             return np.zeros((*checked.shape[:3], len(self.class_names)), np.float32)
-        with custom_ops(allowed=not self._xla):
+        with custom_ops(allowed=not self.xla):
             return self._logits(tf.constant(checked)).numpy()
 
     def predict(self, images: Any, batch_size: int | None = None) -> np.ndarray:
@@ -111,7 +111,7 @@ class TrainedModel:
             self._compiled[key] = tf.function(
                 lambda image: self._plain(image),
                 input_signature=[tf.TensorSpec(size, image.dtype)],
-                jit_compile=self._xla,
+                jit_compile=self.xla,
                 autograph=False,  # as in the run's steps
             )
         return self._compiled[key](image)

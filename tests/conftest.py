@@ -153,7 +153,7 @@ def squares(tmp_path):
 
 @pytest.fixture
 def small_cars(tmp_path):
-    """cars.h5 of colour images with a bright square; no val split, as in the sets of experiments and studies."""
+    """cars.h5 of colour images with a bright square; no val split, as the sets of experiments have none."""
     path, random = tmp_path / "cars.h5", np.random.default_rng(0)
     with h5py.File(path, "w") as file:
         file.attrs["class_names"] = ["background", "square"]

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import subprocess
 import sys
 
@@ -294,3 +295,64 @@ def test_it_starts_without_tensorflow_and_mlflow(written, tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", program, str(runs)], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def shares(written, curve, **config):
+    """{share of the training samples: scores by seed}, as sweep=data_fraction leaves them."""
+    for fraction, scores in curve.items():
+        for seed, score in enumerate(scores):
+            words = {"split__train_fraction": fraction, **config}
+            folder = written(
+                f"f{fraction}s{seed}{'-'.join(map(str, config.values()))}", score, seed=seed, **words
+            )
+            record = json.loads((folder / "record.json").read_text())
+            whole = record["data"]["samples"]["train"]
+            if fraction < 1:
+                record["data"] |= {"train_of": whole}
+                record["data"]["samples"]["train"] = whole[: round(fraction * len(whole))]
+                history = json.loads((folder / "history.json").read_text())
+                history[-1]["step"] = 5
+                (folder / "history.json").write_text(json.dumps(history))
+                (folder / "record.json").write_text(json.dumps(record))
+
+
+def test_shares_of_the_data_are_recipes_on_one_split_with_their_training_samples(capsys, written, tmp_path):
+    shares(written, {0.25: (0.5, 0.52, 0.51), 0.5: (0.6, 0.62, 0.64), 1.0: (0.7, 0.71, 0.69)})
+    found = as_json(capsys, tmp_path / "runs")
+    assert [(row["recipe"], row["train_samples"]) for row in found["recipes"]] == [
+        ("split.train_fraction=1.0", 24),
+        ("split.train_fraction=0.5", 12),
+        ("split.train_fraction=0.25", 6),
+    ]
+    assert found["unit"] == "seed" and "6 to 24 train" in found["population"]
+    assert "5 to 18 a run: train.steps_per_epoch=N" in " ".join(found["notes"])
+    table = compared(capsys, tmp_path / "runs").out
+    assert "train images" in table and re.search(r"0.5 +│ +12 │ +3 │ 0.6200", table)
+
+
+def test_the_learning_curve_has_a_line_for_each_recipe_over_its_training_samples(written, tmp_path):
+    from segframe.plugins.compare_learning import learning_curve, learning_curves
+    from segframe.plugins.compare_run import read_run
+    from segframe.plugins.compare_training import compare_recipes
+
+    shares(written, {0.25: (0.5, 0.52), 1.0: (0.7, 0.71)})
+    shares(written, {0.25: (0.4, 0.42), 1.0: (0.8, 0.81)}, optimizer__learning_rate=0.1)
+    shares(written, {1.0: (0.3, 0.31)}, optimizer__learning_rate=0.2)
+    rows = compare_recipes([read_run(folder) for folder in (tmp_path / "runs").glob("*")], "dice")["recipes"]
+    points = {
+        label: [(row["train_samples"], round(row["val"]["mean"], 3)) for row in group]
+        for label, group in learning_curves(rows).items()
+    }
+    assert points == {
+        "optimizer.learning_rate=0.001": [(6, 0.51), (24, 0.705)],
+        "optimizer.learning_rate=0.1": [(6, 0.41), (24, 0.805)],
+    }
+    assert learning_curve(rows, "dice").startswith(b"\x89PNG")
+    assert learning_curve([row for row in rows if row["train_samples"] == 24], "dice") is None
+
+
+def test_a_run_of_before_the_key_trained_on_everything(capsys, written, tmp_path):
+    written("old", 0.7, seed=0)
+    written("new", 0.8, seed=1, split__train_fraction=1.0, train__determinism="auto")
+    written("older", 0.8, seed=2, train__deterministic=False)
+    assert [len(row["runs"]) for row in as_json(capsys, tmp_path / "runs")["recipes"]] == [3]

@@ -58,6 +58,8 @@ def trained_once(tmp_path_factory):
         {**entry, "train_seconds": 2 * entry["train_seconds"]} for entry in second.read("history.json")
     ]
     second.write("history.json", history)
+    costs = second.read("costs.json")
+    second.write("costs.json", {**costs, "flops": 2 * costs["flops"], "step_ms": 1.5})
     return folder
 
 
@@ -82,7 +84,9 @@ def test_the_report_is_one_file_with_tables_figures_and_the_worst_images(
     assert "Nothing can be concluded about recipes with fewer than 3 seeds" in page
     assert "optimizer.learning_rate=0.0003" in page and "optimizer.learning_rate=0.5" in page
     assert not re.findall(r'(?:src|href)="(?!data:)', page) and "<script" not in page
-    assert page.count("data:image/png;base64,") == 6  # curves, strips, two costs, two images
+    assert page.count("data:image/png;base64,") == 8  # curves, strips, four costs, two images
+    for cost in ("parameters", "GFLOP/image", "step (ms)", "training (s)"):
+        assert f"<h2>val/dice over {cost}, with 95 % intervals</h2>" in page
     runs = {folder.name: [read_run(folder)] for folder in trained}
     scores = [run.result["per_image"]["test"] for (run,) in runs.values()]
     mean = dict(zip(scores[0]["id"], np.mean([score["dice"] for score in scores], axis=0), strict=True))

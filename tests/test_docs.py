@@ -14,11 +14,14 @@ COVERED = {
     "__main__": "main",
     "assemble": "experiment",
     "batch": "pipeline",
+    "batch_reading": "pipeline",
     "builder_facts": "experiment",
     "check_values": "probe",
     "dataset": "dataset_contract",
     "hooks": "docs",
     "map_making": "map_store",
+    "memory": "sample_cache",
+    "sample_file": "sample_cache",
     "tracker": "tracker_contract",
 }
 """Source files of the core that are tested under another name: what is a contract, and what is glue."""

@@ -223,14 +223,16 @@ def test_a_damaged_checkpoint_is_refused_not_trained_over(plugins, config, setti
         run_experiment(plugins, config(*settings))
 
 
-def test_another_number_of_threads_is_said(plugins, config, settings, caplog):
+def test_another_number_of_threads_is_said_and_recorded(plugins, config, settings, caplog):
     stopper = StopAt(3, signal.SIGTERM)
     plugins.register(stopper)
     with pytest.raises(Interrupted):
         run_experiment(plugins, config(*settings))
     plugins.unregister(stopper)
-    run_experiment(plugins, config(*settings, "device.threads=7"))
+    result = run_experiment(plugins, config(*settings, "device.threads=7"))
     assert "device.threads=7, but this run began with" in caplog.text
+    (told,) = Record(Path(result.out_dir)).read("record.json")["went_on_elsewhere"]
+    assert told.startswith("threads: ") and told.endswith(" -> 7")
 
 
 def test_a_checkpoint_of_another_run_is_refused_with_the_differing_keys(plugins, config, settings, tmp_path):

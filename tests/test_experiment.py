@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from segframe import SegframeError, hookimpl
+from segframe.checkpoint import digest_of, load
 from segframe.experiment import RunResult, run_experiment
 from segframe.record import Record
 
@@ -67,6 +68,8 @@ def test_a_run_trains_chooses_by_validation_and_leaves_its_record(plugins, confi
         assert json.loads(file.attrs["class_names"]) == ["background", "square"]
         assert json.loads(file.attrs["config"])["model"]["name"] == "tiny"
         assert json.loads(file.attrs["normalisation"])["scale"] == 1 / 255
+    chosen = load(record.folder / "checkpoint.h5")[0]["best"]
+    assert record.read("record.json")["weights_sha256"] == digest_of({"model": chosen})
 
 
 def test_the_train_loss_of_an_epoch_is_the_mean_over_its_images(plugins, config):

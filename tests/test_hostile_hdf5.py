@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from segframe.errors import SegframeError
-from segframe.plugins import hdf5_storage
+from segframe.plugins import hdf5_codecs, hdf5_stored
 from segframe.plugins.data_check import find_faults
 from segframe.plugins.hdf5 import open_hdf5
+from segframe.plugins.hdf5_file import BROKEN
 from segframe.plugins.remap import remap
 
 
@@ -33,6 +34,8 @@ CHILD = textwrap.dedent(
     from segframe.plugins.data_check import find_faults
     from segframe.plugins.hdf5 import open_hdf5
     import h5py, numpy as np, scipy
+    try: import imagecodecs
+    except ImportError: pass
 
     def use(path):
         dataset = open_hdf5(path=path)
@@ -225,7 +228,7 @@ def odd_name(file):
 
 
 HOSTILE = {
-    "bomb": (bomb, "a chunk of 273 bytes, got compressed bytes that hold another number"),
+    "bomb": (bomb, "a chunk of 273 bytes, got stored bytes that do not hold them"),
     "bomb in a large chunk": (bomb_in_a_large_chunk, "a chunk of 819 bytes"),
     "long LZF": (long_lzf, "a chunk of 273 bytes"),
     "vast image": (vast_image, "samples of at most 1073741824 bytes, got 3600000000"),
@@ -324,16 +327,71 @@ def test_a_pipe_is_no_file(tmp_path):
         read_all(tmp_path / "x.h5")
 
 
-@pytest.mark.parametrize("shuffle", [False, True])
-@pytest.mark.parametrize("dtype", ["u1", "<f4", ">f4"])
-@pytest.mark.parametrize("rows, checked", [(1, False), (1, True), (3, False)])
-def test_what_is_inflated_here_is_what_hdf5_inflates(tmp_path, shuffle, dtype, rows, checked):
+CODECS = pytest.mark.parametrize("codecs", [True, False], ids=["imagecodecs", "zlib alone"])
+
+
+@pytest.fixture
+def with_codecs(monkeypatch):
+    """Lets imagecodecs be there, or hides it."""
+
+    def choose(codecs):
+        if codecs:
+            pytest.importorskip("imagecodecs")
+        else:
+            monkeypatch.setitem(sys.modules, "imagecodecs", None)
+        hdf5_codecs.codecs.cache_clear()
+
+    yield choose
+    monkeypatch.undo()
+    hdf5_codecs.codecs.cache_clear()
+
+
+@CODECS
+@pytest.mark.parametrize("compression", ["gzip", "lzf", None])
+@pytest.mark.parametrize("dtype", ["u1", "<f4", ">f4", "?"])
+def test_what_is_read_here_is_what_hdf5_reads(tmp_path, with_codecs, codecs, compression, dtype):
+    """Chunks of one sample, of several (the last one overhangs), of parts; shuffled; with a checksum."""
+    with_codecs(codecs)
     values = np.random.default_rng(1).integers(5, size=(7, 13, 21, 3)).astype(dtype)
-    options = {"compression": "gzip", "shuffle": shuffle, "fletcher32": checked}
+    values[3] = 0
     with h5py.File(tmp_path / "x.h5", "w") as file:
-        stored = file.create_dataset("x", data=values, chunks=(rows, 13, 21, 3), **options)
-        for index in range(7):
-            found = hdf5_storage.fetch(stored, index)()
-            np.testing.assert_array_equal(found, stored[index])
-            assert found.dtype == stored.dtype and found.flags.writeable
-        np.testing.assert_array_equal(hdf5_storage.fetch(stored, None)(), values)
+        for number, chunks in enumerate(
+            [(1, 13, 21, 3), (3, 13, 21, 3), (2, 5, 8, 3), (1, 4, 21, 2), (9, 20, 30, 3)]
+        ):
+            for shuffle, checked in ((False, False), (True, False), (False, True)):
+                options = {"shuffle": shuffle, "fletcher32": checked, "compression": compression}
+                name = f"{number} {shuffle} {checked}"
+                file.create_dataset(name, data=values, chunks=chunks, maxshape=(None,) * 4, **options)
+        file.create_dataset("whole", data=values)
+        file.create_dataset("empty chunks", values.shape, dtype, chunks=(1, 13, 21, 3), fillvalue=1)[2] = (
+            values[2]
+        )
+    with h5py.File(tmp_path / "x.h5") as file:
+        raw = hdf5_stored.raw_file(file)
+        for name, stored in file.items():
+            array = hdf5_stored.StoredArray(stored, 1, raw)
+            for index in range(7):
+                found = array.read(index)
+                np.testing.assert_array_equal(found, stored[index])
+                assert found.dtype == stored.dtype and found.flags.writeable
+            np.testing.assert_array_equal(array.read(1, 6), stored[1:6])
+            if not name.startswith("4 "):
+                np.testing.assert_array_equal(hdf5_stored.StoredArray(stored, 0, raw).read(0), stored[()])
+
+
+@pytest.mark.parametrize(
+    "codecs, compression", [(True, "gzip"), (False, "gzip"), (True, "lzf")]
+)  # HDF5 itself takes an LZF chunk that ends too early for a whole one
+def test_a_chunk_that_is_spoiled_is_an_error(tmp_path, with_codecs, codecs, compression):
+    with_codecs(codecs)
+    values = np.zeros((2, 40, 40), np.uint8)
+    for spoil in (
+        lambda chunk: chunk[:-3],
+        lambda chunk: b"\0",
+        lambda chunk: chunk[:2] + b"\xff" * len(chunk),
+    ):
+        with h5py.File(tmp_path / "x.h5", "w") as file:
+            stored = file.create_dataset("x", data=values, chunks=(1, 40, 40), compression=compression)
+            stored.id.write_direct_chunk((0, 0, 0), spoil(stored.id.read_direct_chunk((0, 0, 0))[1]))
+        with h5py.File(tmp_path / "x.h5") as file, pytest.raises((SegframeError, *BROKEN)):
+            hdf5_stored.StoredArray(file["x"], 1, hdf5_stored.raw_file(file)).read(0)

@@ -9,7 +9,7 @@ CONFIG = {
     "model": {"name": "m", "depth": 4},
     "dataset": {"name": "d"},
     "tracker": {"name": "mlflow", "uri": "x"},
-    "device": {"threads": None},
+    "device": {"threads": None, "cache": "none"},
     "train": {"epochs": 3, "resume": "auto", "checkpoint_seconds": 1.0},
 }
 
@@ -29,7 +29,7 @@ def test_flatten_gives_the_command_lines_keys():
 
 def test_what_does_not_change_the_result_does_not_change_the_name():
     same = changed(
-        runs_dir="other", run_dir="x", tracker={"uri": "y"}, device={"threads": 3},
+        runs_dir="other", run_dir="x", tracker={"uri": "y"}, device={"threads": 3, "cache": "disk"},
         train={"resume": "never", "checkpoint_seconds": 0.0},
     )  # fmt: skip
     assert name(same) == name(CONFIG)

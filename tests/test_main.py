@@ -145,7 +145,7 @@ def binary_0_255(file):
     "change, options, message",
     [
         (without("train/masks"), {}, r"/train: expected 'masks' in it, got ids, images"),
-        (without("train"), {}, r"expected a group 'train', got groups: test"),
+        (without("train"), {}, r"expected a split named train, got test"),
         (
             replaced("train/masks", np.zeros((2, 13, 21), "u1")),
             {},

@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 
 from segframe.errors import SegframeError
+from segframe.normalisation import Normalisation
 from segframe.plugins.mlflow_tracker import build_mlflow
+from segframe.plugins.predict_run import weights_of
 
 EPOCHS = {1: {"train/loss": 1.0, "val/dice": 0.5}, 2: {"train/loss": 0.5, "val/dice": math.nan}}
 
@@ -44,8 +46,7 @@ def test_a_run_is_kept_with_all_it_was_told(tracker, runs_dir):
     with tracker.run(runs_dir / "run", "first", parent=tracker.open_sweep("sweep", {})) as run:
         run.params({"optimizer.learning_rate": 3e-4, "odd{name}": None, "long": "x" * 7000})
         run.tags({"segframe.data": "abc"})
-        for epoch, scores in EPOCHS.items():
-            run.epoch(epoch, scores)
+        run.epochs(EPOCHS)
         run.final({"final/val/dice": 0.5, "final/test/dice": math.nan})
         run.file(runs_dir / "a ß.txt", "figures")
         assert kept(tracker, run).info.status == "RUNNING"
@@ -67,8 +68,7 @@ def test_a_run_told_everything_again_by_a_new_process_keeps_it_once(tracker, run
         again = build_mlflow(uri=tracker.uri)
         with again.run(runs_dir / "run", "name") as run:
             run.params({"seed": 0, "device.threads": told})
-            for epoch, scores in list(EPOCHS.items())[:told]:
-                run.epoch(epoch, scores)
+            run.epochs(dict(list(EPOCHS.items())[:told]))
             run.final({"final/test/dice": 0.5, "final/test/iou": math.nan})
         ids.append(run.run_id)
     assert ids[0] == ids[1]
@@ -130,7 +130,7 @@ def test_four_processes_at_once_on_a_fresh_store_all_succeed(tmp_path):
     code = (
         "import sys; from pathlib import Path; from segframe.plugins.mlflow_tracker import build_mlflow\n"
         "with build_mlflow(uri='sqlite:///new/mlflow.db').run(Path(sys.argv[1]), 'name') as run:\n"
-        "    run.epoch(1, {'train/loss': 1.0})"
+        "    run.epochs({1: {'train/loss': 1.0}})"
     )
     started = [subprocess.Popen([sys.executable, "-c", code, f"run{i}"], cwd=tmp_path) for i in range(4)]
     assert [process.wait(120) for process in started] == [0, 0, 0, 0]
@@ -176,17 +176,30 @@ def test_importing_and_building_the_tracker_imports_nothing_heavy():
 def test_the_model_predicts_in_a_process_without_segframe(tmp_path, empty_database):
     import keras
 
+    from segframe.export import save_model
+
     folder = tmp_path / "Läufe"
     folder.mkdir()
     shutil.copy(empty_database, folder / "mlflow.db")
     image = keras.Input((None, None, 2))
     model = keras.Model(image, keras.layers.Conv2D(3, 1, bias_initializer="ones")(image))
-    model.export(str(folder / "saved"), format="tf_saved_model", verbose=False)
-    tracker = build_mlflow(uri=f"sqlite:///{folder}/mlflow.db")
+    plain = Normalisation(1.0, (0.0, 0.0), (1.0, 1.0))
+    example = np.full((70, 60, 2), 7, np.uint8)
+    save_model(folder / "saved", model, plain, num_classes=3, channels=2, example=example)
+    (folder / "weights.h5").write_bytes(b"weights")
+    tracker = build_mlflow(uri=f"sqlite:///{folder}/mlflow.db", register_as="cells of Läufe")
     with tracker.run(folder / "run", "name") as run:
-        run.model(folder / "saved")
-        run.model(folder / "saved")
+        run.model(folder / "saved", folder / "weights.h5")
+        run.model(folder / "saved", folder / "weights.h5")
     (output,) = kept(tracker, run).outputs.model_outputs
+    client = tracker._connect()[0]
+    (registered,) = client.search_model_versions("name='cells of Läufe'")
+    assert (int(registered.version), registered.run_id) == (1, run.run_id)
+    assert [file.path for file in client.list_artifacts(run.run_id)] == ["weights.h5"]
+    logged = mlflow_model_of(client, output.model_id, tmp_path)
+    assert [spec["tensor-spec"]["shape"] for spec in logged.signature.inputs.to_dict()] == [[-1, -1, -1, 2]]
+    assert [spec["tensor-spec"]["shape"] for spec in logged.signature.outputs.to_dict()] == [[-1, -1, -1, 3]]
+    assert logged.load_input_example(str(tmp_path / "logged")).tolist() == np.full((1, 64, 60, 2), 7).tolist()
     images = np.random.default_rng(0).uniform(0, 255, (2, 5, 7, 2)).astype(np.float32)
     np.save(tmp_path / "images.npy", images)
     code = (
@@ -195,13 +208,61 @@ def test_the_model_predicts_in_a_process_without_segframe(tmp_path, empty_databa
         "numpy.save('logits.npy', model.predict(numpy.load('images.npy')))\n"
         "sys.exit('segframe' in sys.modules)"
     )
-    arguments = [sys.executable, "-c", code, tracker.uri, f"models:/{output.model_id}"]
+    arguments = [sys.executable, "-c", code, tracker.uri, "models:/cells of Läufe/1"]
     assert subprocess.run(arguments, cwd=tmp_path).returncode == 0
     np.testing.assert_allclose(np.load(tmp_path / "logits.npy"), model(images), rtol=1e-5)
+
+
+def mlflow_model_of(client, model_id, folder):
+    """The MLmodel file of a logged model, and its other files in `folder / "logged"`."""
+    from mlflow.artifacts import download_artifacts
+    from mlflow.models import Model
+
+    download_artifacts(
+        artifact_uri=client.get_logged_model(model_id).artifact_location, dst_path=str(folder / "logged")
+    )
+    return Model.load(str(folder / "logged"))
+
+
+@pytest.mark.parametrize("name, log_model", [("a/b", True), ("a:b", True), ("  ", True), ("a", False)])
+def test_a_name_that_no_model_can_have_is_refused(name, log_model):
+    with pytest.raises(SegframeError, match=r"tracker\.register_as: expected"):
+        build_mlflow(uri="sqlite:///runs/mlflow.db", register_as=name, log_model=log_model)
+
+
+def test_a_database_elsewhere_has_no_folder_beside_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SegframeError, match=r"tracker\.artifacts: expected .*, got null") as refused:
+        build_mlflow(uri="postgresql://me:secret@host/db")
+    assert "secret" not in str(refused.value)
+    for given, kept_at in (
+        ("my files", (tmp_path / "my files").as_uri()),
+        ("s3://bucket/x", "s3://bucket/x"),
+    ):
+        assert build_mlflow(uri="postgresql://me@host/db", artifacts=given).artifacts == kept_at
+    assert build_mlflow(uri="http://host:5000").artifacts is None
 
 
 def test_no_model_is_kept_where_the_config_says_so(runs_dir):
     tracker = build_mlflow(uri=f"sqlite:///{runs_dir}/mlflow.db", log_model=False)
     with tracker.run(runs_dir / "run", "name") as run:
-        run.model(runs_dir / "not even there")
+        run.model(runs_dir / "not even there", runs_dir / "nor this")
     assert not kept(tracker, run).outputs.model_outputs
+
+
+def test_the_weights_of_a_run_on_another_machine_are_fetched_once(tracker, runs_dir, own_cache):
+    (runs_dir / "model.weights.h5").write_bytes(b"weights")
+    ids = {}
+    for name in ("with", "without"):
+        with tracker.run(runs_dir / "elsewhere" / name, name) as run:
+            run.tags({"segframe.folder": "/on/another/machine"})
+            if name == "with":
+                run.file(runs_dir / "model.weights.h5")
+        ids[name] = run.run_id
+    for _ in range(2):
+        file = weights_of(ids["with"], runs_dir, None)
+        assert file.read_bytes() == b"weights" and own_cache in file.parents
+        shutil.rmtree(runs_dir / "artifacts", ignore_errors=True)
+    shutil.rmtree(own_cache)
+    with pytest.raises(SegframeError, match="expected a run whose folder is on this machine, or whose model"):
+        weights_of(ids["without"], runs_dir, tracker.uri)

@@ -1,8 +1,10 @@
 """segframe.pipeline: the same batches for a seed, padded by edges, resumable in mid-epoch."""
 
 import itertools
+import time
 from types import SimpleNamespace
 
+import h5py
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -10,8 +12,12 @@ from scipy.ndimage import distance_transform_edt
 
 from segframe.batch import pad_edges, target_of
 from segframe.dataset import IGNORED, Sample
+from segframe.errors import SegframeError
 from segframe.patches import Patches
 from segframe.pipeline import Pipeline
+from segframe.plugins import hdf5_blocks, hdf5_dataset
+from segframe.plugins.hdf5 import open_hdf5
+from segframe.sample_cache import cached
 from segframe.split import Part
 
 
@@ -255,3 +261,83 @@ def test_what_is_evaluated_is_whole():
         for row, position in enumerate(batch["index"]):
             height, width = MIXED[position]
             np.testing.assert_array_equal(batch["mask"][row, :height, :width], data.samples[position].mask)
+
+
+@pytest.fixture
+def chunked(tmp_path, own_cache, monkeypatch):
+    """A file of 26 samples in chunks of 4, of which two are a window."""
+    monkeypatch.setattr(hdf5_dataset, "WINDOW_BYTES", 2 * 4 * 6 * 5 * 4)
+    random = np.random.default_rng(0)
+    with h5py.File(tmp_path / "chunked.h5", "w") as file:
+        file.attrs["class_names"] = ["background", "a", "b"]
+        images = random.integers(256, size=(26, 6, 5, 3), dtype=np.uint8)
+        masks = random.integers(3, size=(26, 6, 5), dtype=np.uint8)
+        file.create_dataset("train/images", data=images, chunks=(4, 6, 5, 3), compression="gzip")
+        file.create_dataset("train/masks", data=masks, chunks=(4, 6, 5), compression="lzf")
+    return tmp_path / "chunked.h5", images, masks
+
+
+@pytest.mark.parametrize("augmented", [False, True])
+def test_batches_are_the_same_with_any_number_of_threads_any_cache_and_from_any_step(
+    chunked, monkeypatch, augmented
+):
+    """Samples arrive late at random; the order is by windows of chunks."""
+    path, images, masks = chunked
+
+    def shift(image, target, seed):
+        return image + tf.random.stateless_uniform((), seed), target
+
+    def batches(threads, cache, start=0, count=10):
+        monkeypatch.setattr(tf.data, "AUTOTUNE", threads)
+        data = open_hdf5(path=str(path))
+        delays = np.random.default_rng(threads)
+        if threads > 1:
+            stored = data._stored
+
+            def late(*words, **options):
+                time.sleep(delays.random() * 0.002)
+                return stored(*words, **options)
+
+            monkeypatch.setattr(data, "_stored", late)
+        ids = tuple(data.ids("train"))
+        part = {"train": Part("train", tuple(range(len(ids))), ids)}
+        batched = Pipeline(
+            cached(data, part, cache), part, batch_size=4, seed=3, augmentations=[shift] * augmented
+        )
+        assert batched.steps("train") == 7
+        epoch, step = divmod(start, 7)
+        return numpy(itertools.islice(batched.stream(epoch, step), count - start))
+
+    expected = batches(1, "none")
+    seen = np.concatenate([batch["index"] for batch in expected[:7]])
+    assert sorted(seen) == list(range(26)) and len(set(seen[:8] // 4)) <= 2
+    ways = [(4, "none", 0), (2, "none", 3), (4, "memory", 5), (1, "disk", 6), (4, "disk", 8)]
+    for threads, cache, start in ways:
+        found = batches(threads, cache, start)
+        assert len(found) == 10 - start
+        for one, other in zip(found, expected[start:], strict=True):
+            for key in other:
+                np.testing.assert_array_equal(one[key], other[key])
+    for batch in expected:
+        np.testing.assert_array_equal(batch["mask"], masks[batch["index"]])
+        assert batch["mask"].dtype == np.uint8
+        if not augmented:
+            np.testing.assert_array_equal(batch["image"], images[batch["index"]])
+
+
+@pytest.mark.parametrize("where", ["images", "masks"])
+def test_a_fault_met_while_reading_is_told_as_it_is(chunked, where):
+    path = chunked[0]
+    data = open_hdf5(path=str(path))
+    part = {"train": Part("train", tuple(range(26)), tuple(data.ids("train")))}
+    batched = Pipeline(data, part, batch_size=4, seed=0)
+    data._blocks = hdf5_blocks.Blocks()
+    with h5py.File(path, "r") as file:
+        offset = file["train"][where].id.get_chunk_info(2).byte_offset
+    with open(path, "r+b") as file:
+        file.seek(offset)
+        file.write(b"\xff" * 40)
+    with pytest.raises(
+        SegframeError, match=f"chunked.h5, /train/{where}, train sample 'train/.*': expected a chunk of"
+    ):
+        numpy(batched.evaluate("train"))

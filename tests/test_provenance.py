@@ -9,7 +9,7 @@ from importlib.metadata import version
 import pytest
 
 from segframe.manager import plugin_manager
-from segframe.provenance import git, machine, versions
+from segframe.provenance import ENVIRONMENT, environment, git, machine, versions
 
 
 @pytest.fixture
@@ -54,6 +54,30 @@ def test_changes_that_are_staged_count_too(repository):
     assert "+x = 1" in git(folder)[1]
 
 
+def test_new_python_files_are_among_the_changes_and_others_are_not(repository):
+    folder, _ = repository
+    (folder / "below").mkdir()
+    (folder / "below/new ö.py").write_text("x = 'ß'\n", encoding="utf-8")
+    (folder / "large.py").write_text("#" * 300_000)
+    (folder / "secret.txt").write_text("password\n")
+    (folder / ".gitignore").write_text("ignored.py\n")
+    (folder / "ignored.py").write_text("y = 1\n")
+    _, diff = git(folder / "below")
+    assert "+x = 'ß'" in diff and "1 more untracked Python files" in diff
+    assert "password" not in diff and "+y = 1" not in diff
+    (folder / "below/new ö.py").unlink()
+    subprocess.run(["git", "-C", str(folder), "apply"], input=diff, text=True, check=True)
+    assert (folder / "below/new ö.py").read_text(encoding="utf-8") == "x = 'ß'\n"
+
+
+def test_the_environment_is_what_chooses_kernels_and_nothing_else(monkeypatch):
+    for name in ENVIRONMENT:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hush")
+    assert environment() == {"TF_ENABLE_ONEDNN_OPTS": "0"}
+
+
 def test_outside_of_a_repository_there_is_none(tmp_path, monkeypatch):
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     assert git(tmp_path) == (None, "")
@@ -79,4 +103,5 @@ def test_versions_name_what_a_result_depends_on():
 def test_the_machine_can_be_written_as_json():
     found = machine()
     assert json.loads(json.dumps(found)) == found
+    assert isinstance(found["cpu"], str)
     assert found["memory_gib"] > 0 and isinstance(found["gpus"], list)

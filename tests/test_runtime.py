@@ -33,8 +33,8 @@ def running():
 
 
 def config(*, threads=None, xla=False, precision="float32", seed=0):
-    train = {"precision": precision, "deterministic": False, "xla": xla}
-    return {"device": {"threads": threads}, "seed": seed, "train": train}
+    train = {"precision": precision, "determinism": "auto", "xla": xla}
+    return {"device": {"threads": threads, "gpu_memory_share": None}, "seed": seed, "train": train}
 
 
 def draws(seed, record):

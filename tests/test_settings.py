@@ -20,7 +20,9 @@ def config():
     }
     own["patch"] = yaml.safe_load((CONF / "patch/none.yaml").read_text())
     plugged = {name: {"name": "x"} for name in ("dataset", "model", "loss", "optimizer", "tracker")}
-    return {"seed": 0, "runs_dir": "runs", "run_dir": None, "augment": {}, "metrics": {}, **own, **plugged}
+    sweep = {"preflight": "auto", "resume": False, "retry_failed": False, "trial": None}
+    top = {"seed": 0, "runs_dir": "runs", "run_dir": None, "augment": {}, "metrics": {}, "sweep": sweep}
+    return {**top, **own, **plugged}
 
 
 def test_the_defaults_are_valid(config):
@@ -46,6 +48,9 @@ def test_the_defaults_are_valid(config):
         ("train.score_test_at", [0], r"train.score_test_at.0: expected greater than or equal to 1"),
         ("train.epoch", 3, r"train.epoch: expected one of the keys .*Did you mean 'epochs'"),
         ("split.val_fraction", 1.0, r"split.val_fraction: expected less than 1"),
+        ("split.train_fraction", 0.0, r"split.train_fraction: expected greater than 0, got 0"),
+        ("split.train_fraction", 1.1, r"split.train_fraction: expected less than or equal to 1, got 1.1"),
+        ("train.determinism", True, r"train.determinism: expected 'auto' or 'strict', got True"),
         ("split.val", "some", r"split.val: expected 'auto' or 'none', got 'some'"),
         ("split.folds", 1, r"split.folds: expected greater than or equal to 2, got 1"),
         ("split.fold", 0, r"split.fold: expected null without split.folds, got 0"),
@@ -59,6 +64,10 @@ def test_the_defaults_are_valid(config):
         ("patch.overlap", 0.95, r"patch.overlap: expected less than or equal to 0.9, got 0.95"),
         ("patch.sizes", [64, 64], r"patch.sizes: expected .*Did you mean 'size'"),
         ("device.threads", 0, r"device.threads: expected"),
+        ("device.gpu_memory_share", 0, r"device.gpu_memory_share: expected greater than 0, got 0"),
+        ("sweep.preflight", "maybe", r"sweep.preflight: expected .*'auto' or 'only', got 'maybe'"),
+        ("sweep.resume", 1, "sweep.resume: expected a valid boolean, got 1"),
+        ("sweep.trial", {"study": "a"}, r"sweep.trial\.storage: expected"),
         ("seed", -1, r"seed: expected greater than or equal to 0, got -1"),
         ("modell", {}, r"modell: expected a key of conf/config.yaml, got 'modell'.\n  Did you mean 'model'"),
         ("model", None, r"model: expected a section with a name, got None"),

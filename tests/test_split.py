@@ -3,21 +3,35 @@
 import logging
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from segframe.errors import SegframeError
 from segframe.split import check_same, parts
 
-SECTION = {"val": "auto", "val_fraction": 0.2, "seed": 0, "folds": None, "fold": None, "repeat": 0}
+SECTION = {
+    "val": "auto",
+    "val_fraction": 0.2,
+    "train_fraction": 1.0,
+    "seed": 0,
+    "folds": None,
+    "fold": None,
+    "repeat": 0,
+}
 
 
-def data(groups=None, **sizes):
-    """A data set's facts: ids by split, and the groups of train."""
+def data(groups=None, rare=(), **sizes):
+    """A data set's facts: ids by split, groups of train, masks: `rare` samples show a second class."""
     ids = {split: tuple(f"{split}_{number}" for number in range(size)) for split, size in sizes.items()}
     return SimpleNamespace(
         splits=tuple(ids),
         ids=ids.__getitem__,
         groups=lambda split: groups if groups and split == "train" else ids[split],
+        num_classes=2,
+        class_names=("background", "rare"),
+        read=lambda split, indices: [
+            SimpleNamespace(mask=np.full((2, 3), int(index in rare), np.uint8)) for index in indices
+        ],
     )
 
 
@@ -92,3 +106,41 @@ def test_a_run_that_began_with_other_samples_does_not_go_on():
     for other in (began | {"val": ["x", "y"]}, began | {"test": ["x"]}, {"train": began["train"]}):
         with pytest.raises(SegframeError, match="here: .* with others in (val|test)"):
             check_same(chosen, other, "here")
+
+
+def test_a_share_of_the_training_samples_trains_nested_and_said(caplog):
+    caplog.set_level(logging.INFO, "segframe")
+    found = {
+        fraction: parts(data(train=50, test=5), SECTION | {"train_fraction": fraction})
+        for fraction in (0.1, 0.25, 0.5, 1.0)
+    }
+    assert [len(of["train"].ids) for of in found.values()] == [4, 10, 20, 40]
+    assert "split.train_fraction=0.25: 10 of the 40 training samples train (split.seed=0)" in caplog.text
+    for less, more in zip(list(found.values()), list(found.values())[1:], strict=False):
+        assert set(less["train"].ids) < set(more["train"].ids)
+        assert less["val"] == more["val"] and less["test"] == more["test"]
+        assert less["train"].whole == found[1.0]["train"].ids
+    assert found[1.0]["train"].whole is None
+    part = found[0.25]["train"]
+    assert part.ids == tuple(f"train_{index}" for index in part.indices)
+    other = parts(data(train=50, test=5), SECTION | {"train_fraction": 0.25, "seed": 1})
+    assert other["train"].ids != part.ids
+
+
+def test_a_share_keeps_groups_whole_and_one_without_any_is_an_error():
+    groups = tuple("a" * 6 + "b" * 6 + "c" * 6)
+    section = SECTION | {"val": "none"}
+    found = parts(data(groups=groups, train=18), section | {"train_fraction": 0.34})["train"]
+    assert len({groups[index] for index in found.indices}) == 1 and len(found.ids) == 6
+    with pytest.raises(
+        SegframeError, match="split.train_fraction: expected .*18 training samples.*got 0.1, 2"
+    ):
+        parts(data(groups=groups, train=18), section | {"train_fraction": 0.1})
+
+
+def test_a_class_that_the_share_lost_is_named(caplog):
+    section = SECTION | {"val": "none", "train_fraction": 0.1}
+    parts(data(train=20, rare=range(10)), section)
+    assert "None of them" not in caplog.text
+    assert 5 not in parts(data(train=20, rare=(5,)), section)["train"].indices
+    assert "None of them shows rare, which others do" in caplog.text

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedGroupKFold
 
-from segframe.stratify import deal, even_sizes
+from segframe.stratify import deal, even_sizes, share
 
 
 def into(labels, groups, folds, key):
@@ -94,3 +94,43 @@ def test_parts_of_any_sizes_are_filled_and_have_their_share_of_a_class(sizes, se
     assert np.bincount(found, minlength=len(sizes)).tolist() == sizes
     share = np.array(sizes) * labels.mean()
     assert np.abs(np.bincount(found[labels[:, 0]], minlength=len(sizes)) - share).max() < 1
+
+
+@given(st.integers(1, 40), st.integers(1, 6), st.integers(0, 10**6))
+@settings(max_examples=40, deadline=None)
+def test_a_smaller_share_lies_within_a_larger_one_and_groups_stay_whole(count, largest, seed):
+    random = np.random.default_rng(seed)
+    groups = np.repeat(alone(count), random.integers(1, largest + 1, size=count))
+    labels = random.random((len(groups), 3)) < 0.4
+    before = np.zeros(len(groups), bool)
+    for samples in range(len(groups) + 1):
+        found = share(labels, groups.tolist(), samples, "0")
+        assert not (before & ~found).any()
+        assert all(len(set(found[groups == group])) == 1 for group in set(groups))
+        assert abs(int(found.sum()) - samples) <= largest / 2
+        before = found
+    assert found.all()
+
+
+def test_a_share_has_its_part_of_a_rare_class():
+    """8 of 64 samples show it: a quarter taken by chance has exactly 2 of them 3 times in 10."""
+    for seed in range(10):
+        labels = np.zeros((64, 2), bool)
+        labels[:, 0] = True
+        labels[np.random.default_rng(seed).choice(64, 8, replace=False), 1] = True
+        counts = [int(labels[share(labels, alone(64), size, str(seed)), 1].sum()) for size in (8, 16, 32)]
+        assert counts == [1, 2, 4]
+
+
+def test_a_share_depends_on_names_and_key_not_on_the_order():
+    random = np.random.default_rng(0)
+    labels, names = random.random((30, 2)) < 0.4, np.array(alone(30))
+    found, order = share(labels, names.tolist(), 9, "0"), random.permutation(30)
+    np.testing.assert_array_equal(share(labels[order], names[order].tolist(), 9, "0"), found[order])
+    assert len({tuple(share(labels, names.tolist(), 9, str(key))) for key in range(5)}) == 5
+
+
+def test_this_share_stays_as_it_is():
+    """Raise stratify.ALGORITHM when it changes: learning curves of before were on other samples."""
+    labels = np.arange(30).reshape(10, 3) % 4 == 0
+    assert np.flatnonzero(share(labels, alone(10), 4, "0/train_fraction")).tolist() == [2, 4, 5, 9]

@@ -12,6 +12,7 @@ import pytest
 
 from hydra_plugins.segframe_launcher.sweep import Job, Sweep
 from segframe.__main__ import main
+from segframe.compose import register
 from segframe.manager import plugin_manager
 
 pytestmark = pytest.mark.bundled
@@ -161,3 +162,32 @@ def test_a_value_out_of_range_in_the_last_job_stops_the_sweep_before_the_first(c
     assert done.returncode == 2
     assert "No job was started: job 1 (" in done.stderr and "model.depth: expected" in done.stderr
     assert not list(runs.rglob("*.yaml")) and not list(runs.rglob("status.json"))
+
+
+@pytest.mark.parametrize(
+    "words, jobs",
+    [
+        (
+            ["-m", "seed=range(3)", "split.folds=2", "split.fold=range(2)"],
+            [f"seed={seed} split.folds=2 split.fold={fold}" for seed in range(3) for fold in range(2)],
+        ),
+        (
+            ["sweep=data_fraction", "seed=range(2)"],
+            [f"split.train_fraction={share} seed={seed}"
+             for share in ("0.1", "0.25", "0.5", "1.0") for seed in range(2)],
+        ),
+    ],
+    ids=["command line", "preset"],
+)  # fmt: skip
+def test_ranges_are_every_value_of_seeds_and_folds(words, jobs, tmp_path, monkeypatch, console_logger):
+    register()  # Hydra's first look for plugins executes their modules anew: it has to be over
+    from hydra_plugins.segframe_launcher.launcher import ProcessLauncher
+
+    launched = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        ProcessLauncher, "launch", lambda self, overrides, initial_job_idx: launched.extend(overrides) or []
+    )
+    assert main([*words, "tracker=none"]) == 0
+    common = ("tracker=none", "sweep=data_fraction")
+    assert [" ".join(word for word in job if word not in common) for job in launched] == jobs

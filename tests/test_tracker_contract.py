@@ -29,11 +29,15 @@ def test_a_whole_sweep_can_be_told_twice(tracker, tmp_path):
         with tracker.run(tmp_path / "run", "seed=0", sweep) as run:
             run.params({"seed": 0, "model.filters": None, "augment": "[]"})
             run.tags({"segframe.version": "0"})
-            run.epoch(1, {"train/loss": 1.0, "val/dice": math.nan})
-            run.epoch(2, {"train/loss": math.inf})
+            run.epochs({1: {"train/loss": 1.0, "val/dice": math.nan}})
+            run.epochs({1: {"train/loss": 1.0}, 2: {"train/loss": math.inf}})
             run.final({"final/test/dice": 0.5, "final/test/dice/cell wall (outer)": 0.25})
             run.file(tmp_path / "figure.png", "figures")
     tracker.close_sweep(sweep, "FINISHED", {"val/dice": 0.5})
+    again = tracker.open_sweep("sweep", {"segframe.command": "-m seed=0,1"}, sweep)
+    assert again == sweep
+    tracker.tag_sweep(again, {"best.seed": "0"})
+    tracker.close_sweep(again, "FAILED", {})
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError, SystemExit])

@@ -6,14 +6,20 @@ import os
 import shutil
 import signal
 import sqlite3
+import subprocess
+import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
-from segframe import SegframeError, hookimpl
+from segframe import SegframeError, hookimpl, outbox
 from segframe.experiment import run_experiment
 from segframe.interrupt import Interrupted
+from segframe.outbox import Outbox
 from segframe.plugins import track_command
+from segframe.plugins.mlflow_run import MlflowRun
 from segframe.plugins.mlflow_tracker import build_mlflow
 from segframe.record import Record
 from segframe.tracking import numbers
@@ -80,7 +86,11 @@ def complete(uri, folder):
         assert [step for step, _ in history[key]] == [entry["epoch"] for entry in entries]
     for key, value in numbers(record.read("result.json")["scores"]).items():
         assert [found for _, found in history[f"final/{key}"]] == [pytest.approx(value)]
-    assert {"config.yaml", "record.json", "result.json", "per_image.csv", "run.log"} <= set(artifacts)
+    for key, value in numbers(record.read("costs.json")).items():
+        assert [found for _, found in history[f"cost/{key}"]] == [pytest.approx(value)]
+    assert {"config.yaml", "record.json", "result.json", "costs.json", "per_image.csv", "run.log"} <= set(
+        artifacts
+    )
     assert {"figures/curves.png", "figures/test_overlays.png"} <= set(artifacts)
     assert tags["segframe.data_hash"] == record.read("record.json")["data"]["content_hash"]
     assert json.loads((folder / "tracker.json").read_text())["run_id"] == run_id
@@ -137,8 +147,11 @@ class InTheSecondEpoch:
             what()
 
 
-def test_a_store_that_goes_away_in_the_middle_gets_the_rest_at_the_end(plugins, tracked, store, caplog):
-    """Its table of scores is renamed, and is there again when the run ends."""
+def test_a_store_that_goes_away_in_the_middle_gets_the_rest_at_the_end(
+    plugins, tracked, store, caplog, monkeypatch
+):
+    """Its table of scores is renamed, and is there again once that was noticed."""
+    monkeypatch.setattr(outbox, "SHARE", 1.0)  # no pauses
 
     def sql(command):
         with sqlite3.connect(store.removeprefix("sqlite:///")) as connection:
@@ -146,8 +159,16 @@ def test_a_store_that_goes_away_in_the_middle_gets_the_rest_at_the_end(plugins, 
         connection.close()
 
     class BackInTheThird(InTheSecondEpoch):
+        @hookimpl
+        def segframe_callbacks(self, run):
+            self.run = run
+            return [self]
+
         def on_step(self, step, logs):
             if step == 6:
+                give_up = time.monotonic() + 60
+                while not self.run.tracker.missed and time.monotonic() < give_up:
+                    time.sleep(0.01)
                 sql("ALTER TABLE hidden RENAME TO metrics")
 
     plugins.register(InTheSecondEpoch(lambda: sql("ALTER TABLE metrics RENAME TO hidden")))
@@ -155,6 +176,64 @@ def test_a_store_that_goes_away_in_the_middle_gets_the_rest_at_the_end(plugins, 
     result = run_experiment(plugins, tracked(store))
     assert caplog.text.count("The tracker cannot be reached") == 1
     assert "The tracker can be reached again: the whole run is handed in." in caplog.text
+    complete(store, Path(result.out_dir))
+
+
+class AtTheEnd:
+    """Does something when the training is over."""
+
+    def __init__(self, what):
+        self.close = what
+
+    @hookimpl
+    def segframe_callbacks(self, run):
+        return [self]
+
+
+def test_a_store_that_does_not_answer_stalls_no_step_and_gets_the_epochs_together(
+    plugins, tracked, store, monkeypatch
+):
+    """Its first answer to an epoch comes when the training is over: waited for, that would be never."""
+    over, told = threading.Event(), []
+    plugins.register(AtTheEnd(over.set))
+    epochs = MlflowRun.epochs
+
+    def late(run, scores):
+        told.append((sorted(scores), over.wait(120)))
+        epochs(run, scores)
+
+    monkeypatch.setattr(MlflowRun, "epochs", late)
+    result = run_experiment(plugins, tracked(store, "train.epochs=5"))
+    assert all(was_over for _, was_over in told) and len(told) <= 2
+    assert [epoch for batch, _ in told for epoch in batch] == [1, 2, 3, 4, 5]
+    complete(store, Path(result.out_dir))
+
+
+def test_a_store_that_another_process_locks_meanwhile_stalls_no_step(plugins, tracked, store):
+    writer = sqlite3.connect(store.removeprefix("sqlite:///"), isolation_level=None, check_same_thread=False)
+    plugins.register(InTheSecondEpoch(lambda: writer.execute("BEGIN EXCLUSIVE")))
+    plugins.register(AtTheEnd(lambda: writer.execute("ROLLBACK")))
+    result = run_experiment(plugins, tracked(store))
+    writer.close()
+    complete(store, Path(result.out_dir))
+
+
+def test_what_a_killed_process_had_not_told_yet_is_told_by_the_one_that_resumes(
+    plugins, tracked, store, monkeypatch
+):
+    def stop():
+        # As after SIGKILL: what is still to be told is gone.
+        monkeypatch.setattr(Outbox, "close", lambda box: None)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    plugins.register(InTheSecondEpoch(stop))
+    with monkeypatch.context() as within:
+        within.setattr(Outbox, "_work", lambda box: None)
+        with pytest.raises(Interrupted):
+            run_experiment(plugins, tracked(store))
+    assert "epoch" not in kept(store)[2]
+    monkeypatch.undo()
+    result = run_experiment(plugins, tracked(store))
     complete(store, Path(result.out_dir))
 
 
@@ -202,3 +281,26 @@ def test_a_run_that_was_killed_is_handed_in_as_failed_with_what_it_had(plugins, 
 def test_what_is_no_runs_folder_cannot_be_handed_in(tmp_path):
     with pytest.raises(SegframeError, match="expected the folder of a run, got no config.yaml in it"):
         track_command.run([str(tmp_path)])
+
+
+@pytest.mark.slow
+@pytest.mark.bundled
+def test_after_a_sigkill_every_epoch_is_in_mlflow_once(tmp_path, store):
+    words = [f"tracker.uri='{store}'", "tracker.log_model=false", "model.filters=2", "model.depth=1",
+             "train.epochs=12", "train.checkpoint_seconds=0", "dataset.samples_train=8", "dataset.size=32",
+             f"run_dir='{tmp_path}/run'"]  # fmt: skip
+    command = [sys.executable, "-m", "segframe", *words]
+    history = tmp_path / "run" / "history.json"
+    for epochs in (2, 9):
+        killed = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL)
+        give_up = time.monotonic() + 300
+        while not history.exists() or len(json.loads(history.read_text())) < epochs:
+            assert killed.poll() is None and time.monotonic() < give_up
+            time.sleep(0.05)
+        killed.kill()
+        killed.wait()
+    assert subprocess.run(command, cwd=tmp_path, stdout=subprocess.DEVNULL).returncode == 0
+    status, _, told, *_ = kept(store)
+    assert status == "FINISHED"
+    for key in ("epoch", "train/loss", "val/dice"):
+        assert [step for step, _ in told[key]] == list(range(1, 13))

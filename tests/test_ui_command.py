@@ -34,8 +34,7 @@ def sweep(tmp_path_factory):
     for name, rate in RATES.items():
         with tracker.run(runs_dir / name, name, parent) as tracked:
             tracked.params({"optimizer.learning_rate": rate, "optimizer.name": "adam"})
-            for epoch in (1, 2, 3):
-                tracked.epoch(epoch, {"train/loss": 1 / epoch, "val/dice": 1 - rate / epoch})
+            tracked.epochs({n: {"train/loss": 1 / n, "val/dice": 1 - rate / n} for n in (1, 2, 3)})
             tracked.final({"final/val/dice": 1 - rate})
             tracked.file(runs_dir / name / "tracker.json", "notes")
         ids[name] = tracked.run_id
@@ -125,6 +124,23 @@ def test_the_server_gives_out_a_runs_files(served, sweep):
     address = f"{served}/get-artifact?path=notes/tracker.json&run_uuid={ids['rate-low']}"
     with urlopen(address, timeout=30) as answer:
         assert answer.read() == (runs_dir / "rate-low" / "tracker.json").read_bytes()
+
+
+def test_a_run_told_over_http_with_a_password_goes_on_under_its_id(served, tmp_path):
+    """With models, files that the server hands through, and PostgreSQL: test_mlflow_server.py."""
+    uri = served.replace("//", "//anna:geheim-47@")
+    for told in (1, 2):
+        tracker = build_mlflow(uri=uri, experiment="over HTTP")
+        with tracker.run(tmp_path / "run", "name", parent="0" * 32) as run:
+            run.params({f"key.{number}": number for number in range(120)})
+            run.epochs({epoch: {"train/loss": 1 / epoch} for epoch in range(1, 300 * told)})
+    client, experiment = tracker._connect()
+    (found,) = client.search_runs([experiment])
+    assert found.info.run_id == run.run_id and found.info.status == "FINISHED"
+    assert len(found.data.params) == 120
+    told = client.get_metric_history(run.run_id, "train/loss")
+    assert [point.step for point in told] == list(range(1, 600))
+    assert "geheim" not in (tmp_path / "run" / "tracker.json").read_text()
 
 
 def test_the_server_answers_on_this_machine_only(served):

@@ -80,7 +80,7 @@ def _values(job: Job) -> dict[str, str]:
 
 
 def _row(values: dict[str, str], jobs: Sequence[Job]) -> FoldRow:
-    finished = [job for job in jobs if not job.error]
+    finished = [job for job in jobs if not job.error and job.pruned is None]
     scores = {}
     for name in dict.fromkeys(name for job in finished for name in job.scores):
         found = [score for job in finished if (score := job.scores[name]) is not None]

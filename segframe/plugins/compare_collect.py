@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("segframe")
 
-FILES = ("record.json", "result.json", "history.json")
+FILES = ("record.json", "result.json", "history.json", "costs.json")
 """What is read of a run, and fetched from MLflow where its folder is on another machine."""
 
 
@@ -30,10 +30,11 @@ class Collector:
         runs_dir: where sweeps are sought by name, and mlflow.db lies.
         uri: another MLflow store, or None.
         scratch: a folder for the files of runs whose own folder is not on this machine.
+        files: which of them.
     """
 
-    def __init__(self, runs_dir: Path, uri: str | None, scratch: Path):
-        self.runs_dir, self.scratch = runs_dir, scratch
+    def __init__(self, runs_dir: Path, uri: str | None, scratch: Path, files: Sequence[str] = FILES):
+        self.runs_dir, self.scratch, self.files = runs_dir, scratch, files
         self.uri = absolute(uri or f"{SQLITE}{runs_dir}/mlflow.db")
         self._opened: MlflowClient | None = None
 
@@ -145,7 +146,7 @@ class Collector:
         copy = copy if not copy.exists() else self.scratch / run_id
         copy.mkdir()
         there = {file.path for file in self._client().list_artifacts(run_id)}
-        for name in FILES:
+        for name in self.files:
             if name in there:
                 self._client().download_artifacts(run_id, name, str(copy))
         return copy

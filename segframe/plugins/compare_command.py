@@ -48,7 +48,12 @@ def run(argv: list[str]) -> int:
             folders += collector.sweep(sweep)
         for experiment in options.experiment:
             folders += collector.experiment(experiment)
-        runs = [read_run(folder) for folder in {folder.resolve(): folder for folder in folders}.values()]
+        unique = {folder.resolve(): folder for folder in folders}.values()
+        runs = [read_run(folder) for folder in unique]
+        if options.evaluation:
+            from segframe.plugins.compare_evaluation import as_evaluated
+
+            runs = [as_evaluated(run, options.evaluation) for run in runs]
         if not runs:
             raise SegframeError(
                 "compare",
@@ -87,6 +92,11 @@ def _options(argv: list[str]) -> argparse.Namespace:
         "--models", action="store_true", help="compare the trained models image by image on the test set"
     )
     parser.add_argument(
+        "--evaluation",
+        metavar="NAME",
+        help="with --models: on the data of this evaluation (segframe evaluate)",
+    )
+    parser.add_argument(
         "--json", metavar="FILE", help="everything, all pairs too; - for stdout instead of the tables"
     )
     parser.add_argument(
@@ -107,6 +117,8 @@ def _options(argv: list[str]) -> argparse.Namespace:
     options = parser.parse_args(argv)
     if not (options.runs or options.sweep or options.experiment):
         parser.error("no runs are named")
+    if options.evaluation and not options.models:
+        parser.error("--evaluation needs --models: validation ranks recipes, and no other data")
     if options.worst < 0:
         parser.error("--worst is below 0")
     return options

@@ -23,9 +23,9 @@ def curves(groups: Groups, score: str) -> bytes | None:
     import numpy as np
     from matplotlib.ticker import MaxNLocator
 
-    figure, axis = _figure(8, 4)
+    figure, axis = new_figure(8, 4)
     drawn = False
-    for colour, (label, runs) in zip(_colours(len(groups)), groups.items(), strict=True):
+    for colour, (label, runs) in zip(colours(len(groups)), groups.items(), strict=True):
         lines: dict[int, list[float]] = {}
         for run in runs:
             found = [
@@ -47,8 +47,8 @@ def curves(groups: Groups, score: str) -> bytes | None:
     axis.set_xlabel("epoch")
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.set_ylabel(f"val/{score}")
-    _legend(figure)
-    return _png(figure)
+    legend(figure)
+    return as_png(figure)
 
 
 def strips(groups: Groups, score: str) -> bytes | None:
@@ -63,8 +63,8 @@ def strips(groups: Groups, score: str) -> bytes | None:
     ][:MOST_STRIPS]
     if not tables:
         return None
-    figure, axis = _figure(max(6.0, 0.45 * len(tables) + 2), 4.2)
-    colour_of = dict(zip(groups, _colours(len(groups)), strict=True))
+    figure, axis = new_figure(max(6.0, 0.45 * len(tables) + 2), 4.2)
+    colour_of = dict(zip(groups, colours(len(groups)), strict=True))
     random = np.random.default_rng(0)
     seen: set[str] = set()
     for place, (label, _, values) in enumerate(tables):
@@ -76,16 +76,16 @@ def strips(groups: Groups, score: str) -> bytes | None:
     names = [f"seed {run.seed}" for _, run, _ in tables]
     axis.set_xticks(range(len(tables)), names, rotation=60, ha="right", fontsize=7)
     axis.set_ylabel(f"test/{score} of an image")
-    _legend(figure)
-    return _png(figure)
+    legend(figure)
+    return as_png(figure)
 
 
 def pareto(rows: Sequence[Mapping[str, Any]], key: str, ranked_by: str, larger: bool) -> bytes | None:
     """The score over a cost, with the front: what nothing cheaper beats. None where it is not recorded."""
     if not all(key in row["cost"] for row in rows) or len({row["cost"][key] for row in rows}) < 2:
         return None
-    figure, axis = _figure(7, 4)
-    for colour, row in zip(_colours(len(rows)), rows, strict=True):
+    figure, axis = new_figure(7, 4)
+    for colour, row in zip(colours(len(rows)), rows, strict=True):
         x, y = row["cost"][key], row["val"]["mean"]
         half = None if row["val"]["low"] is None else [[y - row["val"]["low"]], [row["val"]["high"] - y]]
         axis.errorbar([x], [y], half, fmt="o", color=colour, capsize=3, label=row["recipe"])
@@ -93,8 +93,8 @@ def pareto(rows: Sequence[Mapping[str, Any]], key: str, ranked_by: str, larger: 
     axis.step(*zip(*front, strict=True), where="post", color="grey", lw=1, ls="--")
     axis.set_xlabel(COSTS[key])
     axis.set_ylabel(ranked_by)
-    _legend(figure)
-    return _png(figure)
+    legend(figure)
+    return as_png(figure)
 
 
 def pareto_front(points: Sequence[tuple[float, float]], larger: bool) -> list[tuple[float, float]]:
@@ -106,7 +106,7 @@ def pareto_front(points: Sequence[tuple[float, float]], larger: bool) -> list[tu
     return front
 
 
-def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+def new_figure(width: float, height: float) -> tuple[Figure, Axes]:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
@@ -116,18 +116,18 @@ def _figure(width: float, height: float) -> tuple[Figure, Axes]:
     return figure, axis
 
 
-def _colours(count: int) -> list[str]:
+def colours(count: int) -> list[str]:
     from segframe.figures import PALETTE
 
     order = ("#0072B2", "#D55E00", *(colour for colour in PALETTE if colour not in ("#0072B2", "#D55E00")))
     return [order[index % len(order)] for index in range(count)]
 
 
-def _legend(figure: Figure) -> None:
+def legend(figure: Figure) -> None:
     figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=7)
 
 
-def _png(figure: Figure) -> bytes:
+def as_png(figure: Figure) -> bytes:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     file = BytesIO()

@@ -15,7 +15,8 @@ from segframe.errors import SegframeError
 from segframe.plugins.compare_cases import MOST_MODELS, worst_cases
 from segframe.plugins.compare_figures import MOST_STRIPS, curves, pareto, strips
 from segframe.plugins.compare_files import REMEDY
-from segframe.plugins.compare_run import COSTS, ComparedRun
+from segframe.plugins.compare_learning import learning_curve
+from segframe.plugins.compare_run import COSTS, NO_AXIS, ComparedRun
 from segframe.plugins.compare_table import tables
 
 log = logging.getLogger("segframe")
@@ -58,7 +59,9 @@ def write_html(found: Mapping[str, Any], runs: Sequence[ComparedRun], path: Path
         _figure(f"{title}; the line is the median. These points are images, not runs", strips(groups, score))
     )
     if "recipes" in found:
-        for key in ("train_seconds", "parameters"):
+        title = f"Learning curve: {score} over the number of training images, with 95 % intervals"
+        parts.append(_figure(title, learning_curve(found["recipes"], score)))
+        for key in (key for key in COSTS if key not in NO_AXIS):
             picture = pareto(found["recipes"], key, found["ranked_by"], found["larger_is_better"])
             parts.append(_figure(f"{found['ranked_by']} over {COSTS[key]}, with 95 % intervals", picture))
     if worst:

@@ -10,6 +10,7 @@ from typing import Any
 from segframe.errors import SegframeError
 from segframe.plugins.compare_run import ComparedRun
 
+FRACTION = "split.train_fraction"
 REPLICATES = ("seed", "split.seed", "split.fold", "split.repeat")
 """What is varied to see how far a score varies."""
 NEUTRAL = ("dataset", "metrics", "train.score_test_at")

@@ -35,6 +35,8 @@ class ComparedRun:
     result: Mapping[str, Any] | None
     """result.json of a finished run."""
     history: tuple[Mapping[str, Any], ...]
+    whole_train: tuple[str, ...] | None
+    """Where split.train_fraction left samples out: the ids of all that could train."""
     cost: Mapping[str, float]
     """Of `COSTS`, those that are recorded."""
     machine: str
@@ -49,8 +51,9 @@ class ComparedRun:
 
     @property
     def split(self) -> str:
-        """The same where the same samples train, validate and test."""
-        parts = {part: sorted(ids) for part, ids in self.samples.items()}
+        """The same where the same samples train (or could, with split.train_fraction), validate and test."""
+        whole = {"train": self.whole_train} if self.whole_train else {}
+        parts = {part: sorted(ids) for part, ids in {**self.samples, **whole}.items()}
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def score(self, key: str) -> float | None:
@@ -96,12 +99,18 @@ def _base(score: str) -> str:
 
 COSTS = {
     "parameters": "parameters",
+    "gflop": "GFLOP/image",
+    "step_ms": "step (ms)",
+    "memory_mib": "memory (MiB)",
+    "gpu_memory_mib": "GPU memory (MiB)",
+    "energy_kj": "energy (kJ)",
     "train_seconds": "training (s)",
     "images_per_second": "images/s",
-    "step_ms": "step (ms)",
     "epoch": "epoch chosen",
 }
 """{key: heading}. The times are the steps' own, waits for data included, validation not."""
+NO_AXIS = ("images_per_second", "epoch")
+"""What is no cost to hold against a score, or the inverse of one that is."""
 
 
 def read_run(folder: Path) -> ComparedRun:
@@ -119,7 +128,7 @@ def read_run(folder: Path) -> ComparedRun:
         data, code = identity.pop("data"), identity.pop("code")
         return ComparedRun(
             folder,
-            identity,
+            _as_of_today(identity),
             data,
             code,
             facts["metric_contract"],
@@ -128,7 +137,8 @@ def read_run(folder: Path) -> ComparedRun:
             status,
             result if status == FINISHED else None,
             tuple(history),
-            _cost(facts, result, history),
+            tuple(facts["data"]["train_of"]) if "train_of" in facts["data"] else None,
+            _cost(facts, result, history, record.read("costs.json") or {}),
             _machine(facts.get("machine", {}), facts.get("threads")),
         )
     except (ValueError, KeyError, TypeError) as error:
@@ -140,9 +150,20 @@ def read_run(folder: Path) -> ComparedRun:
         ) from error
 
 
+def _as_of_today(config: dict[str, Any]) -> dict[str, Any]:
+    """Keys that a run of an earlier version lacks, with what it did."""
+    deterministic = config.pop("train.deterministic", False)
+    was = {"split.train_fraction": 1.0, "train.determinism": "strict" if deterministic else "auto"}
+    return was | config
+
+
 def _cost(
-    facts: Mapping[str, Any], result: Mapping[str, Any] | None, history: list[Mapping[str, Any]]
+    facts: Mapping[str, Any],
+    result: Mapping[str, Any] | None,
+    history: list[Mapping[str, Any]],
+    recorded: Mapping[str, Any],
 ) -> dict[str, float]:
+    """Of older runs without costs.json, what their history tells."""
     cost: dict[str, float] = {}
     if "parameters" in facts:
         cost["parameters"] = facts["parameters"]
@@ -157,6 +178,15 @@ def _cost(
             1000 * entry["train_seconds"] / (entry["step"] - before.get(entry["epoch"] - 1, 0))
             for entry in steady
         )
+    for key, of, unit in (
+        ("gflop", "flops", 1e9),
+        ("step_ms", "step_ms", 1),
+        ("memory_mib", "memory_mib", 1),
+        ("gpu_memory_mib", "gpu_memory_mib", 1),
+        ("energy_kj", "energy_j", 1e3),
+    ):
+        if recorded.get(of) is not None:
+            cost[key] = recorded[of] / unit
     if result is not None:
         cost["epoch"] = result["epoch"]
     return cost

@@ -44,10 +44,12 @@ def tables(found: Mapping[str, Any]) -> list[tuple[str, list[str], list[list[str
 def _recipes(found: Mapping[str, Any]) -> tuple[str, list[str], list[list[str]]]:
     score, better = found["score"], "higher" if found["larger_is_better"] else "lower"
     title = f"Which recipe is better? {found['ranked_by']}, {better} is better; {found['population']}"
+    sizes = len({row["train_samples"] for row in found["recipes"]}) > 1
     lines = [
         [
             "" if row["ranks"] is None else _range(row["ranks"]),
             row["recipe"],
+            *[f"{row['train_samples']:,}"] * sizes,
             str(len(row["runs"])) + (f" (+{len(row['unfinished'])} unfinished)" if row["unfinished"] else ""),
             _mean(row["val"]),
             _limits(row["val"]),
@@ -59,6 +61,7 @@ def _recipes(found: Mapping[str, Any]) -> tuple[str, list[str], list[list[str]]]
     headings = [
         "rank",
         "recipe",
+        *["train images"] * sizes,
         "runs",
         f"val/{score}",
         "95 % interval",
@@ -157,4 +160,4 @@ def _p(value: float | None) -> str:
 
 
 def _cost(key: str, value: float) -> str:
-    return f"{value:,.0f}" if key in ("parameters", "epoch") else f"{value:,.1f}"
+    return f"{value:,.0f}" if key in ("parameters", "epoch") or value >= 1000 else f"{value:.3g}"

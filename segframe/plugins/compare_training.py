@@ -8,7 +8,7 @@ from typing import Any
 
 from segframe.errors import SegframeError
 from segframe.plugins.compare_pairs import BETTER, WORSE, adjusted, difference_of, pairs_of, seen_from
-from segframe.plugins.compare_recipes import Recipe, check_comparable, common_splits, recipes_of
+from segframe.plugins.compare_recipes import FRACTION, Recipe, check_comparable, common_splits, recipes_of
 from segframe.plugins.compare_run import COSTS, ComparedRun
 from segframe.plugins.compare_statistics import (
     ALPHA,
@@ -42,7 +42,7 @@ def compare_recipes(runs: Sequence[ComparedRun], score: str, baseline: str | Non
     larger = recipes[0].runs[0].direction(score)
     splits, told = common_splits(recipes)
     notes += told
-    notes += _differing_software(recipes)
+    notes += [*_differing_software(recipes), *_differing_updates(recipes)]
     val = {recipe.label: scores_of(recipe, f"val/{score}", splits) for recipe in recipes}
     test = {recipe.label: scores_of(recipe, f"test/{score}", splits) for recipe in recipes}
     ratio = {part: ratio_of(recipes, part, splits) for part in ("val", "test")}
@@ -55,6 +55,7 @@ def compare_recipes(runs: Sequence[ComparedRun], score: str, baseline: str | Non
             {
                 "recipe": recipe.label,
                 "differs": dict(recipe.differs),
+                "train_samples": _train_samples(recipe),
                 "ranks": _ranks(recipe.label, recipes, pairs) if baseline is None else None,
                 "runs": [{"run": str(run.folder), "seed": run.seed, "split": run.split[:8],
                           "val": run.score(f"val/{score}"), "test": run.score(f"test/{score}")}
@@ -146,14 +147,34 @@ def _cost(recipe: Recipe) -> dict[str, float]:
 
 
 def _population(recipes: Sequence[Recipe], splits: Sequence[str], ratio: float) -> str:
-    samples = recipes[0].runs[0].samples
+    samples = {part: str(len(ids)) for part, ids in recipes[0].runs[0].samples.items()}
     if len(splits) == 1:
-        counts = ", ".join(f"{len(ids)} {part}" for part, ids in samples.items())
+        trained = sorted({_train_samples(recipe) for recipe in recipes})
+        samples["train"] = f"{trained[0]} to {trained[-1]}" if len(trained) > 1 else samples["train"]
+        counts = ", ".join(f"{count} {part}" for part, count in samples.items())
         return f"training runs with other seeds on one split of the data (images: {counts})"
     return (
         f"training runs on other splits of these data: {len(splits)} splits, each the mean of its seeds; "
         f"variance corrected by n_val/n_train = {ratio:.3g} (Nadeau and Bengio 2003)"
     )
+
+
+def _train_samples(recipe: Recipe) -> int:
+    """The median over the runs: folds differ by a few."""
+    return round(statistics.median(len(run.samples["train"]) for run in recipe.runs))
+
+
+def _differing_updates(recipes: Sequence[Recipe]) -> list[str]:
+    """With fewer samples an epoch has fewer steps, and less training is what a learning curve shows then."""
+    if len({recipe.differs.get(FRACTION) for recipe in recipes}) < 2:
+        return []
+    steps = sorted({run.history[-1]["step"] for recipe in recipes for run in recipe.runs if run.history})
+    if len(steps) < 2:
+        return []
+    return [
+        f"Smaller shares of the data had fewer weight updates too, {steps[0]:,} to {steps[-1]:,} a run: "
+        "train.steps_per_epoch=N gives all the same number"
+    ]
 
 
 def _differing_software(recipes: Sequence[Recipe]) -> list[str]:

@@ -31,13 +31,16 @@ def units_of(scores: Scores) -> list[float]:
 
 
 def ratio_of(recipes: Sequence[Recipe], part: str, splits: Sequence[str]) -> float:
-    """n_eval / n_train, the mean over the splits; 0 for one split."""
+    """n_eval / n_train, the mean over the splits; 0 for one split. Of other train sizes the smallest counts:
+    it corrects most."""
     if len(splits) == 1:
         return 0.0
-    sizes = {run.split: run.samples for recipe in recipes for run in recipe.runs}
-    return statistics.fmean(
-        len(sizes[split].get(part, ())) / max(len(sizes[split]["train"]), 1) for split in splits
-    )
+    trained: dict[str, list[int]] = {}
+    scored: dict[str, int] = {}
+    for run in (run for recipe in recipes for run in recipe.runs):
+        trained.setdefault(run.split, []).append(len(run.samples["train"]))
+        scored[run.split] = len(run.samples.get(part, ()))
+    return statistics.fmean(scored[split] / max(min(trained[split]), 1) for split in splits)
 
 
 def difference_between(ours: Scores, theirs: Scores, ratio: float) -> Difference:

@@ -13,7 +13,7 @@ from segframe.errors import SegframeError
 from segframe.plugins.data_words import shown
 from segframe.plugins.hdf5_file import open_file, understood
 from segframe.plugins.hdf5_layout import Facts, survey_layout, wrong_ids_remedy
-from segframe.plugins.hdf5_split import Split
+from segframe.plugins.hdf5_split import Arrays, Split, as_sample
 from segframe.plugins.near_duplicates import image_digest
 from segframe.plugins.verify import check_finite
 
@@ -94,6 +94,7 @@ def _read_all(file: Any, facts: Facts | None, splits: Mapping[str, Split], found
     pixels = {split: np.zeros(256, np.int64) for split in splits}
     outside: list[tuple[str, list[int]]] = []
     seen: dict[bytes, tuple[str, str]] = {}
+    arrays = Arrays(file)
     work = [(split, index) for split in splits.values() for index in range(len(split.ids))]
     for split, index in shown(work, "reading", len(work)):
         sample = split.ids[index]
@@ -103,7 +104,10 @@ def _read_all(file: Any, facts: Facts | None, splits: Mapping[str, Split], found
             continue  # told already, with the layout's faults
         try:
             with understood(where):
-                image, mask = split.fetch(file, "images", index)(), split.fetch(file, "masks", index)()
+                image, mask = (
+                    as_sample(arrays.of(split, kind, index).read(split.place(index)), kind)
+                    for kind in ("images", "masks")
+                )
         except SegframeError as error:
             found.faults.append(error)
             continue

@@ -45,6 +45,8 @@ class Loop:
         ]
         self.state = FitState(run, self.callbacks)
         self.state.restore()
+        for entry in self.state.history:  # the process that was killed may not have told all of it
+            run.tracker.epoch(entry["epoch"], entry)
         self.steps_per_epoch = steps_per_epoch(self.settings, run.pipeline.pass_length)
         if self.settings["steps_per_epoch"]:
             self.batches = run.pipeline.full_batches(self.state.step)

@@ -56,8 +56,10 @@ def survey_layout(file: Any, path: Path, fault: Fault) -> tuple[Facts | None, di
     try:
         with understood(named):
             names = names_in(file, named)
-            if "train" not in names:
-                remedy = f"{nearest('train', names)} The layout is in segframe/plugins/hdf5.py."
+            near = nearest("train", names)
+            # A file without train can be scored on; segframe.split says it to who wants to train.
+            if "train" not in names and ("Did you mean" in near or not set(names) & set(SPLITS)):
+                remedy = f"{near} The layout is in segframe/plugins/hdf5.py."
                 got = f"groups: {', '.join(names) or 'none'}"
                 tell(SegframeError(named, expected="a group 'train'", got=got, remedy=remedy))
             for name in names:

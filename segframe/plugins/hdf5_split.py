@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import io
 import logging
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,8 +11,8 @@ from segframe.errors import SegframeError, nearest
 from segframe.plugins.hdf5_file import Fault, layout_error, member, names_in, understood
 from segframe.plugins.hdf5_names import read_names
 from segframe.plugins.hdf5_pair import Images, check_pair
-from segframe.plugins.hdf5_storage import check_storage, fetch
-from segframe.plugins.hdf5_window import fetch_window, in_parts
+from segframe.plugins.hdf5_storage import check_storage
+from segframe.plugins.hdf5_stored import StoredArray
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,36 +34,33 @@ class Split(NamedTuple):
         found = file[self.name][kind]
         return found[self.ids[index]] if self.per_sample else found
 
-    def fetch(
-        self, file: Any, kind: str, index: int, window: tuple[slice, slice] | None = None
-    ) -> Callable[[], np.ndarray]:
-        """An image (height, width, channels) uint8 or float32, or a mask (height, width) uint8.
+    def place(self, index: int) -> int:
+        """Of a sample, in its array."""
+        return 0 if self.per_sample else index
 
-        As hdf5_storage.fetch: call what is returned.
 
-        Args:
-            window: rows and columns, of a sample of which both parts are `in_parts`.
-        """
-        array, at = self.stored(file, kind, index), None if self.per_sample else index
-        values = fetch(array, at) if window is None else fetch_window(array, at, window)
+class Arrays:
+    """The arrays of a file's samples, each opened when it is first asked for, by one thread at a time."""
 
-        def finish() -> np.ndarray:
-            value = values()
-            if kind == "images":
-                value = value[..., None] if value.ndim == 2 else value
-                return value.astype(value.dtype.newbyteorder("="), copy=False)
-            return (value[..., 0] if value.ndim == 3 else value).astype("uint8", copy=False)
+    def __init__(self, file: Any, raw: io.FileIO | None = None):
+        self._file, self._raw = file, raw
+        self._opened: dict[tuple[str, str, int], StoredArray] = {}
 
-        return finish
+    def of(self, split: Split, kind: str, index: int) -> StoredArray:
+        """The one that a sample lies in, to be read from any thread."""
+        key = split.name, kind, index if split.per_sample else 0
+        if key not in self._opened:
+            stored = split.stored(self._file, kind, index)
+            self._opened[key] = StoredArray(stored, int(not split.per_sample), self._raw)
+        return self._opened[key]
 
-    def window_size(self, file: Any, index: int) -> tuple[int, int] | None:
-        """(height, width) of a sample of which a window can be read by itself, None of another one."""
-        at = None if self.per_sample else index
-        image, mask = (self.stored(file, kind, index) for kind in ("images", "masks"))
-        if not (in_parts(image, at) and in_parts(mask, at)):
-            return None
-        height, width = image.shape[0 if self.per_sample else 1 :][:2]
-        return height, width
+
+def as_sample(value: np.ndarray, kind: str) -> np.ndarray:
+    """A stored image as (height, width, channels) uint8 or float32, a mask as (height, width) uint8."""
+    if kind == "images":
+        value = value[..., None] if value.ndim == 2 else value
+        return value.astype(value.dtype.newbyteorder("="), copy=False)
+    return (value[..., 0] if value.ndim == 3 else value).astype("uint8", copy=False)
 
 
 def read_split(

@@ -68,20 +68,9 @@ def _list(words: argparse.Namespace) -> None:
 
 
 def _clear(words: argparse.Namespace) -> None:
-    from filelock import FileLock, Timeout
+    from segframe.cache import clear
 
-    freed = 0
-    for path in _files(words.maps):
-        lock = FileLock(path.with_suffix(".lock"))
-        try:
-            with lock.acquire(timeout=0):
-                for file in (path, *path.parent.glob(f".*.{path.name}")):
-                    freed += file.stat().st_size
-                    file.unlink()
-        except Timeout:
-            log.warning("%s is being made by another process: left.", path.name)
-            continue
-        path.with_suffix(".lock").unlink(missing_ok=True)
+    freed = clear(_files(words.maps))
     print(f"removed {freed / 1e6:.1f} MB; the maps are made again when a run needs them")
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segframe.errors import SegframeError
+from segframe.hiding import hidden_address
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -56,8 +57,8 @@ def for_mlflow(uri: str) -> str:
 
 
 def without_password(uri: str) -> str:
-    """The URI as it may be shown and stored."""
-    return re.sub(r"://[^/@]*@", "://", uri)
+    """The URI as it may be shown and stored: without user and password."""
+    return re.sub(r"://[^/@]*@", "://", hidden_address(uri))
 
 
 def quiet() -> None:
@@ -69,7 +70,47 @@ def quiet() -> None:
     logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
-def connect(uri: str, experiment: str) -> tuple[MlflowClient, str]:
+def artifacts_of(uri: str, artifacts: str | None) -> str | None:
+    """Where a new experiment of the store keeps its files, as a URI; None: the server says.
+
+    Raises:
+        SegframeError: the store is a database that has no folder beside it, and none is given.
+    """
+    if artifacts:
+        return artifacts if "://" in artifacts else Path(artifacts).expanduser().absolute().as_uri()
+    file = database(uri)
+    if file:
+        return (file.parent / "artifacts").as_uri()
+    if re.match(r"^(postgresql|mysql|mssql)\b", uri):  # MLflow would make ./mlruns, wherever that is
+        raise SegframeError(
+            "tracker.artifacts",
+            expected="where files and models are kept, with a database as tracker.uri",
+            got="null",
+            remedy="Give tracker.artifacts=FOLDER (or s3://..., where all who look at the runs can read), or "
+            "the address of an `mlflow server` that has the database behind it.",
+        )
+    return None
+
+
+def check_model_name(name: str | None, log_model: bool) -> None:
+    """Raises SegframeError: MLflow would not register a model of this name, or there will be none."""
+    if name is not None and (not name.strip() or re.search(r"[/:'\"]", name)):
+        raise SegframeError(
+            "tracker.register_as",
+            expected="a name without / : and quotes, or null",
+            got=repr(name),
+            remedy="Give tracker.register_as=cells, for instance.",
+        )
+    if name is not None and not log_model:
+        raise SegframeError(
+            "tracker.register_as",
+            expected="null with tracker.log_model=false",
+            got=repr(name),
+            remedy="Only a model that is kept can be registered: tracker.log_model=true.",
+        )
+
+
+def connect(uri: str, experiment: str, artifacts: str | None) -> tuple[MlflowClient, str]:
     """A client of the store, and the id of the experiment in it; both are made if they are not there.
 
     Processes that open a fresh SQLite file at once break in its migration: they take turns at a lock file
@@ -77,7 +118,7 @@ def connect(uri: str, experiment: str) -> tuple[MlflowClient, str]:
     """
     file = database(uri)
     if file is None:
-        return _connect(uri, experiment, None)
+        return _connect(uri, experiment, artifacts)
     from filelock import FileLock
 
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -85,7 +126,7 @@ def connect(uri: str, experiment: str) -> tuple[MlflowClient, str]:
         with sqlite3.connect(file) as connection:
             connection.execute("PRAGMA schema_version")
         connection.close()
-        return _connect(for_mlflow(uri), experiment, (file.parent / "artifacts").as_uri())
+        return _connect(for_mlflow(uri), experiment, artifacts)
 
 
 def _connect(uri: str, experiment: str, artifacts: str | None) -> tuple[MlflowClient, str]:

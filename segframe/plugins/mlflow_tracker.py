@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Any
 from segframe.atomic import write_json
 from segframe.hooks import hookimpl
 from segframe.plugins.mlflow_run import MlflowRun
-from segframe.plugins.mlflow_store import absolute, connect, database, without_password
+from segframe.plugins.mlflow_store import (
+    absolute,
+    artifacts_of,
+    check_model_name,
+    connect,
+    database,
+    without_password,
+)
 from segframe.tracker import FAILED, FINISHED, KILLED, RUNNING
 
 if TYPE_CHECKING:
@@ -27,26 +34,42 @@ def segframe_trackers() -> dict[str, Callable[..., MlflowTracker]]:
     return {"mlflow": build_mlflow}
 
 
-def build_mlflow(*, uri: str, experiment: str = "segframe", log_model: bool = True) -> MlflowTracker:
+def build_mlflow(
+    *,
+    uri: str,
+    experiment: str = "segframe",
+    log_model: bool = True,
+    register_as: str | None = None,
+    artifacts: str | None = None,
+) -> MlflowTracker:
     """Runs, sweeps and their files in MLflow.
 
     Args:
-        uri: the store; sqlite:///PATH is made with its folder when the first run starts, its files lie
-            beside it in artifacts/. Any other address that MLflow knows works too, such as http://host:5000.
+        uri: the store; sqlite:///PATH is made with its folder when the first run starts. Any other address
+            that MLflow knows works too, such as http://host:5000. It may hold a password: records do not.
         experiment: the group of runs, in MLflow's sense.
-        log_model: keep each run's model, with its signature.
+        log_model: keep each run's model, with signature and input example, and its model.weights.h5.
+        register_as: also make it the next version of the registered model of this name.
+        artifacts: where a new experiment keeps files, a folder or a URI such as s3://bucket/path; None: in
+            artifacts/ beside an SQLite file, where the server says for http.
 
     Raises:
-        SegframeError: `uri` is not a URI.
+        SegframeError: `uri` is not a URI, `register_as` no name or without `log_model`, or a database is
+            given without `artifacts`.
     """
-    return MlflowTracker(absolute(uri), experiment, log_model)
+    check_model_name(register_as, log_model)
+    address = absolute(uri)
+    return MlflowTracker(address, experiment, log_model, register_as, artifacts_of(address, artifacts))
 
 
 class MlflowTracker:
     """segframe.tracker.Tracker; imports MLflow and opens the store at the first call that needs it."""
 
-    def __init__(self, uri: str, experiment: str, log_model: bool):
+    def __init__(
+        self, uri: str, experiment: str, log_model: bool, register_as: str | None, artifacts: str | None
+    ):
         self.uri, self.experiment, self.log_model = uri, experiment, log_model
+        self.register_as, self.artifacts = register_as, artifacts
         self._store: tuple[MlflowClient, str] | None = None
 
     @contextmanager
@@ -64,15 +87,21 @@ class MlflowTracker:
             raise
         run.end(FINISHED)
 
-    def open_sweep(self, name: str, tags: Mapping[str, str]) -> str:
+    def open_sweep(self, name: str, tags: Mapping[str, str], known: str | None = None) -> str:
         client, experiment_id = self._connect()
+        if known and _is_there(client, known):
+            client.update_run(known, status=RUNNING)
+            return known
         sweep = client.create_run(experiment_id, run_name=name, tags={KIND: "sweep"}).info.run_id
-        MlflowRun(client, sweep, log_model=False).tags(tags)
+        MlflowRun(client, sweep).tags(tags)
         return sweep
+
+    def tag_sweep(self, sweep: str, tags: Mapping[str, str]) -> None:
+        MlflowRun(self._connect()[0], sweep, log_model=False).tags(tags)
 
     def close_sweep(self, sweep: str, status: str, scores: Mapping[str, float]) -> None:
         client, _ = self._connect()
-        run = MlflowRun(client, sweep, log_model=False)
+        run = MlflowRun(client, sweep)
         run.scores(scores)
         run.end(status)
 
@@ -80,7 +109,7 @@ class MlflowTracker:
         run_id = self._remembered(out_dir)
         if run_id:
             client, _ = self._connect()
-            MlflowRun(client, run_id, log_model=False).end(status, error)
+            MlflowRun(client, run_id).end(status, error)
 
     def where(self) -> str:
         file = database(self.uri)
@@ -94,7 +123,7 @@ class MlflowTracker:
 
     def _connect(self) -> tuple[MlflowClient, str]:
         if self._store is None:
-            self._store = connect(self.uri, self.experiment)
+            self._store = connect(self.uri, self.experiment, self.artifacts)
         return self._store
 
     def _open(self, out_dir: Path, name: str, parent: str | None) -> MlflowRun:
@@ -106,11 +135,11 @@ class MlflowTracker:
                 client.delete_tag(run_id, "error")
             if parent:  # a run of before that is a job of this sweep too
                 client.set_tag(run_id, "mlflow.parentRunId", parent)
-            return MlflowRun(client, run_id, self.log_model)
+            return MlflowRun(client, run_id, self.log_model, self.register_as)
         tags = {KIND: "run", **({"mlflow.parentRunId": parent} if parent else {})}
         run_id = client.create_run(experiment_id, run_name=name, tags=tags).info.run_id
         self._remember(out_dir, run_id)
-        return MlflowRun(client, run_id, self.log_model)
+        return MlflowRun(client, run_id, self.log_model, self.register_as)
 
     def _remembered(self, out_dir: Path) -> str | None:
         """The id under which this tracker's store knows the folder's run, if it does."""

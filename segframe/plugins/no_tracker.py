@@ -29,7 +29,7 @@ class NoRun:
     def tags(self, tags: Mapping[str, str]) -> None:
         pass
 
-    def epoch(self, epoch: int, scores: Mapping[str, float]) -> None:
+    def epochs(self, scores: Mapping[int, Mapping[str, float]]) -> None:
         pass
 
     def final(self, scores: Mapping[str, float]) -> None:
@@ -38,7 +38,7 @@ class NoRun:
     def file(self, path: Path, folder: str = "") -> None:
         pass
 
-    def model(self, saved_model: Path) -> None:
+    def model(self, saved_model: Path, weights: Path) -> None:
         pass
 
 
@@ -49,8 +49,11 @@ class NoTracker:
     def run(self, out_dir: Path, name: str, parent: str | None = None) -> Iterator[NoRun]:
         yield NoRun()
 
-    def open_sweep(self, name: str, tags: Mapping[str, str]) -> str:
+    def open_sweep(self, name: str, tags: Mapping[str, str], known: str | None = None) -> str:
         return ""
+
+    def tag_sweep(self, sweep: str, tags: Mapping[str, str]) -> None:
+        pass
 
     def close_sweep(self, sweep: str, status: str, scores: Mapping[str, float]) -> None:
         pass

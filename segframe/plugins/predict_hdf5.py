@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,8 @@ from segframe.errors import SegframeError, nearest
 from segframe.plugins.hdf5_file import layout_error, member, names_in, open_file, understood
 from segframe.plugins.hdf5_layout import SPLITS
 from segframe.plugins.hdf5_names import read_names
-from segframe.plugins.hdf5_storage import SAMPLE_LIMIT, check_storage, fetch
+from segframe.plugins.hdf5_storage import SAMPLE_LIMIT, check_storage
+from segframe.plugins.hdf5_stored import StoredArray
 from segframe.plugins.predict_sources import Item, Rows
 
 if TYPE_CHECKING:
@@ -79,9 +81,11 @@ def _of_group(group: Any, split: str | None, path: Path, prefix: str) -> Iterato
         array = member(images, sample, found) if per_sample else images
         first = None if per_sample else index
         _check(array, 0 if per_sample else 1, found)
+        if per_sample or index == 0:
+            opened = cache(partial(StoredArray, array, int(not per_sample), None))
         size = array.shape[-3:-1] if array.ndim == (3 if per_sample else 4) else array.shape[-2:]
         at = (split, index) if split else None
-        yield Item(prefix + _as_file(sample), path, found, size, _opener(array, first, found), at)
+        yield Item(prefix + _as_file(sample), path, found, size, _opener(array, first, found, opened), at)
 
 
 def _stop(error: SegframeError) -> None:
@@ -112,12 +116,14 @@ def _by_bands(array: Any, batch: int) -> bool:
     return small and array.chunks[batch] < array.shape[batch]
 
 
-def _opener(array: Any, index: int | None, where: str) -> Callable[[], Rows]:
+def _opener(
+    array: Any, index: int | None, where: str, stored: Callable[[], StoredArray]
+) -> Callable[[], Rows]:
     def opened() -> Rows:
         if _by_bands(array, 0 if index is None else 1):
             return lambda start, stop: read(start, stop)
         with understood(where):
-            image = _channels(fetch(array, index)(), index, array)
+            image = _channels(stored().read(index or 0), index, array)
         return lambda start, stop: image[start:stop]
 
     def read(start: int, stop: int) -> np.ndarray:

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
+import os
 import re
+import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from segframe.errors import SegframeError
-from segframe.load_model import weights_file
+from segframe.load_model import FILE, weights_file
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+log = logging.getLogger("segframe")
 
 
 def weights_of(run: str, runs_dir: Path, uri: str | None) -> Path:
@@ -38,19 +47,34 @@ def _of_id(run_id: str, runs_dir: Path, uri: str | None) -> Path:
         for kept in sorted(runs_dir.glob("*/tracker.json")):
             if json.loads(kept.read_text(encoding="utf-8")).get("run_id") == run_id:
                 return kept.parent
-    store = uri or f"sqlite:///{runs_dir}/mlflow.db"
-    folder = _told_folder(run_id, store, runs_dir if uri is None else None)
-    if not folder.is_dir():
+    client, folder = _tracked(run_id, uri or f"sqlite:///{runs_dir}/mlflow.db")
+    return folder if folder.is_dir() else _fetched(client, run_id, folder)
+
+
+def _fetched(client: MlflowClient, run_id: str, folder: Path) -> Path:
+    """The run's weights from MLflow, kept in the cache folder: they never change."""
+    from segframe.cache import cache_folder
+
+    place = cache_folder() / "models" / run_id
+    file = place / FILE
+    if file.is_file():
+        return file
+    if FILE not in {artifact.path for artifact in client.list_artifacts(run_id)}:
         raise SegframeError(
             run_id,
-            expected="a run whose folder is on this machine",
-            got=f"{folder}, which is not",
+            expected=f"a run whose folder is on this machine, or whose {FILE} is in MLflow",
+            got=f"{folder}, which is not here, and no such file there",
             remedy="Copy the folder here and give its path.",
         )
-    return folder
+    log.info("%s is not on this machine: the weights of run %s are fetched from MLflow.", folder, run_id)
+    place.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=place) as scratch:
+        os.replace(client.download_artifacts(run_id, FILE, scratch), file)
+    return file
 
 
-def _told_folder(run_id: str, store: str, runs_dir: Path | None) -> Path:
+def _tracked(run_id: str, store: str) -> tuple[MlflowClient, Path]:
+    """A client of the store, and the folder that the run was in."""
     from segframe.plugins.mlflow_store import absolute, database, for_mlflow, quiet, without_password
 
     address = absolute(store)
@@ -66,9 +90,10 @@ def _told_folder(run_id: str, store: str, runs_dir: Path | None) -> Path:
     from mlflow.exceptions import MlflowException
 
     try:
-        tags = MlflowClient(tracking_uri=for_mlflow(address)).get_run(run_id).data.tags
+        client = MlflowClient(tracking_uri=for_mlflow(address))
+        tags = client.get_run(run_id).data.tags
     except MlflowException as error:
         raise missing from error
     if "segframe.folder" not in tags:
         raise SegframeError(run_id, expected="a run of segframe", got="another one", remedy=remedy)
-    return Path(tags["segframe.folder"])
+    return client, Path(tags["segframe.folder"])

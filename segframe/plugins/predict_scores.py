@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import logging
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from segframe.plugins.predict_files import Files
+    from segframe.requested_metrics import RequestedMetrics
 
 log = logging.getLogger("segframe")
 
@@ -28,22 +29,14 @@ class Scores:
     def __init__(
         self, class_names: Sequence[str], config: Mapping[str, Any], spacing: tuple[float, float] | None
     ):
-        from segframe.catalog import build
         from segframe.dataset import IGNORED
         from segframe.manager import plugin_manager
-        from segframe.requested_metrics import RequestedMetrics
+        from segframe.requested_metrics import build_requested
 
         known = {"num_classes": len(class_names), "ignore_index": IGNORED, "spacing": spacing}
-        plugins = plugin_manager()
         self.class_names = tuple(class_names)
         sections = config.get("metrics") or {}
-        self.requested = RequestedMetrics(
-            {
-                label: build(plugins, "metrics", one, f"metrics.{label}", **known)
-                for label, one in sections.items()
-            },
-            class_names,
-        )
+        self.requested = build_requested(plugin_manager(), sections, class_names, **known)
         self._counts: list[np.ndarray] = []
         self._asked: list[dict[str, float]] = []
         self._names: list[str] = []
@@ -62,23 +55,41 @@ class Scores:
         """Means as JSON, each image's as CSV; an undefined score is null, or empty."""
         import numpy as np
 
-        from segframe.metrics import CONTRACT, image_scores, split_scores
+        from segframe.metrics import image_scores, split_scores
         from segframe.requested_metrics import split_means
 
         counts = np.stack(self._counts)
         asked = {key: np.array([one[key] for one in self._asked]) for key in self._asked[0]}
         scores = split_scores(counts, self.class_names) | split_means(asked)
         by_image = image_scores(counts, self.class_names) | asked
-        contract = CONTRACT | ({"requested": self.requested.contract()} if self.requested else {})
-        defined = {key: value if math.isfinite(value) else None for key, value in scores.items()}
-        write_json(scores_file, {"images": len(counts), "scores": defined, "metric_contract": contract})
-        with replacing(images_file) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-            table = csv.writer(file)
-            table.writerow(["id", *by_image])
-            for index, name in enumerate(self._names):
-                values: Iterable[float] = (float(each[index]) for each in by_image.values())
-                table.writerow([name, *("" if math.isnan(value) else value for value in values)])
+        contract = contract_of(self.requested)
+        write_json(
+            scores_file, {"images": len(counts), "scores": defined(scores), "metric_contract": contract}
+        )
+        write_images(images_file, self._names, by_image)
         return scores
+
+
+def contract_of(requested: RequestedMetrics | None) -> dict[str, Any]:
+    """What the scores mean: the core's, and those of the requested metrics if there are any."""
+    from segframe.metrics import CONTRACT
+
+    return CONTRACT | ({"requested": requested.contract()} if requested else {})
+
+
+def defined(scores: Mapping[str, float]) -> dict[str, float | None]:
+    """The scores as JSON has them: an undefined one is null."""
+    return {key: value if math.isfinite(value) else None for key, value in scores.items()}
+
+
+def write_images(path: Path, names: Sequence[str], by_image: Mapping[str, np.ndarray]) -> None:
+    """Each image's scores as CSV; an undefined one is empty."""
+    with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(["id", *by_image])
+        for index, name in enumerate(names):
+            values = (float(each[index]) for each in by_image.values())
+            table.writerow([name, *("" if math.isnan(value) else value for value in values)])
 
 
 def score(

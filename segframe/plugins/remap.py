@@ -12,7 +12,8 @@ from segframe.errors import SegframeError
 from segframe.plugins.hdf5_facts import strings
 from segframe.plugins.hdf5_file import member, names_in, open_file, understood
 from segframe.plugins.hdf5_layout import SPLITS, wrong_ids_remedy
-from segframe.plugins.hdf5_storage import SAMPLE_LIMIT, fetch
+from segframe.plugins.hdf5_storage import SAMPLE_LIMIT
+from segframe.plugins.hdf5_stored import StoredArray
 from segframe.plugins.hdf5_writer import new_file, set_attributes
 
 if TYPE_CHECKING:
@@ -107,8 +108,10 @@ def _convert(
     filters = {"chunks": old.chunks, "compression": old.compression, "compression_opts": old.compression_opts}
     new = target.create_dataset(name, shape=old.shape, dtype=dtype, **filters)
     _copy_attributes(old, new)
+    with understood(f"data set {old.name}"):
+        array = StoredArray(old, int(shown is not None), None)
     for index in [...] if shown is None else shown(range(len(old)), old.name):
-        values = change(_read(old, index))
+        values = change(_read(array, index, old.name))
         new[index] = values
         if dtype == "uint8":
             found.update(int(value) for value in np.unique(values))
@@ -137,10 +140,10 @@ def _check_size(old: Any) -> None:
         )
 
 
-def _read(old: Any, index: Any) -> np.ndarray:
+def _read(array: StoredArray, index: Any, name: str) -> np.ndarray:
     whole = index is ...
-    with understood(f"data set {old.name}" if whole else f"data set {old.name}, sample {index}"):
-        return fetch(old, None if whole else index)()
+    with understood(f"data set {name}" if whole else f"data set {name}, sample {index}"):
+        return array.read(0 if whole else index)
 
 
 def _mapped(ids: np.ndarray, table: Mapping[int, int]) -> np.ndarray:

@@ -1,0 +1,1 @@
+"""segframe's Hydra sweeper that asks Optuna for the values."""

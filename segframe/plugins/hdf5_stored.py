@@ -1,0 +1,251 @@
+"""One array of an HDF5 file read by where its bytes lie, so that threads need not wait for HDF5's lock.
+
+HDF5 is asked once where the chunks are (for one chunk it would search through all of them, each time). Then a
+sample is a read at an offset, and its filters are undone by hdf5_codecs. What cannot be read so (LZF without
+imagecodecs, a checksum) is read by HDF5, one thread at a time.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+import math
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from segframe.plugins.hdf5_chunk_index import ChunkIndex
+from segframe.plugins.hdf5_codecs import DEFLATE, FLETCHER32, bomb, inflates_to_more, undo, undone_here
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Part = tuple[slice, ...]
+
+LARGEST_WINDOW_CHUNK = 2**26
+"""Bytes: windows of arrays with larger chunks are cut from whole samples."""
+
+DEFLATE_RATIO = 1032  # zlib's documentation, technical details
+
+
+def raw_file(file: Any) -> io.FileIO | None:
+    """The bytes of an open h5py.File; None where they are not simply those of a file on the disk.
+
+    It shares HDF5's descriptor, so that it is the same file even if another one got its name meanwhile. Drop
+    it instead of closing it: threads may still be reading.
+    """
+    if file.driver != "sec2" or file.userblock_size:
+        return None
+    return io.FileIO(os.dup(file.id.get_vfd_handle()), "r")
+
+
+def filters_of(array: Any) -> list[int]:
+    """HDF5's numbers of an array's filters, in the order in which they were applied."""
+    create = array.id.get_create_plist()
+    return [create.get_filter(index)[0] for index in range(create.get_nfilters())]
+
+
+class StoredArray:
+    """Samples of one array, (samples, ...), or with batch=0 one sample that is an array of its own.
+
+    Make it in one thread at a time; read in any number of them.
+
+    Args:
+        stored: the h5py.Dataset, which check_storage (hdf5_storage.py) has passed.
+        raw: of its file.
+
+    Attributes:
+        name, dtype: in the file.
+        shape: (samples, ...), also of one sample.
+        rows: samples that are stored together; reading one costs as much as reading all of them.
+
+    Raises:
+        Exception: any of hdf5_file.BROKEN.
+    """
+
+    def __init__(self, stored: Any, batch: int, raw: io.FileIO | None):
+        import h5py
+
+        self._array, self._batch, self._raw = stored, batch, raw
+        self._filters = filters_of(stored)
+        self.name, self.dtype = stored.name, stored.dtype
+        self.shape: tuple[int, ...] = stored.shape if batch else (1, *stored.shape)
+        self._where = f"data file {stored.file.filename}, {stored.name}"
+        self._offset: int | None = None
+        self._chunks: tuple[int, ...] = ()
+        of_numpy = h5py.h5t.py_create(stored.dtype, logical=True)
+        self._here = raw is not None and bool(stored.id.get_type().equal(of_numpy))
+        if stored.chunks is None:
+            self._offset = stored.id.get_offset()
+            self._here &= self._offset is not None
+            self.rows = 1
+            return
+        self._chunks = tuple(stored.chunks) if batch else (1, *stored.chunks)
+        self.rows = min(self._chunks[0], self.shape[0])
+        self._here &= undone_here(self._filters)
+        self._grid = tuple(
+            math.ceil(size / step) for size, step in zip(self.shape, self._chunks, strict=True)
+        )
+        self._index = ChunkIndex(stored, batch, self._chunks, self._grid)
+        self._here &= len(self._index) == math.prod(self._grid)  # HDF5 knows what to fill in
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @property
+    def block_bytes(self) -> int:
+        """Bytes of `rows` samples."""
+        return self.rows * math.prod(self.shape[1:]) * self.dtype.itemsize
+
+    def read(self, start: int, stop: int | None = None, out: np.ndarray | None = None) -> np.ndarray:
+        """Samples start to stop, (stop - start, ...), or without `stop` one, (...), in the file's dtype.
+
+        Args:
+            out: C-contiguous, of that shape and dtype: where to put them.
+
+        Raises:
+            SegframeError: a chunk does not inflate to what it should.
+            Exception: any of hdf5_file.BROKEN.
+        """
+        import numpy as np
+
+        if stop is None:
+            return self.read(start, start + 1, None if out is None else out[None])[0]
+        if self._here and not self._chunks:
+            if out is None:
+                out = np.empty((stop - start, *self.shape[1:]), self.dtype)
+            self._bytes_at(self._offset + start * out[0].nbytes, out.reshape(-1).view(np.uint8))
+            return out
+        return self._part((slice(start, stop), *(slice(0, size) for size in self.shape[1:])), out)
+
+    def read_window(self, index: int, window: tuple[slice, slice]) -> np.ndarray:
+        """These rows and columns of one sample: only the chunks under them are read.
+
+        Args:
+            window: each with a start and a stop inside the sample.
+
+        Raises:
+            SegframeError, Exception: as `read`.
+        """
+        further = (slice(0, size) for size in self.shape[3:])
+        return self._part((slice(index, index + 1), *window, *further), None)[0]
+
+    @property
+    def in_parts(self) -> bool:
+        """Whether a window is read without most of the rest of its sample."""
+        small = math.prod(self._chunks[1:]) * 2 <= math.prod(self.shape[1:])
+        return not self._chunks or (
+            small and math.prod(self._chunks) * self.dtype.itemsize <= LARGEST_WINDOW_CHUNK
+        )
+
+    def _part(self, at: Part, out: np.ndarray | None) -> np.ndarray:
+        """The values at a part of the array."""
+        import numpy as np
+
+        if not (self._here and self._chunks):
+            values = self._by_hdf5(at)
+            if out is None:
+                return values
+            out[:] = values
+            return out
+        if out is None:
+            out = np.empty([part.stop - part.start for part in at], self.dtype)
+        rows_are_whole = self._chunks[1:] == self.shape[1:] == out.shape[1:]
+        chunk = np.empty(0, np.uint8)
+        for place, corner in self._chunks_of(at):
+            first, last = corner[0], corner[0] + self._chunks[0]
+            if rows_are_whole and at[0].start <= first and last <= at[0].stop:
+                target = out[first - at[0].start : last - at[0].start]
+                self._unpack(place, target.reshape(-1).view(np.uint8))
+                continue
+            if not chunk.size:
+                chunk = np.empty(math.prod(self._chunks) * self.dtype.itemsize, np.uint8)
+            self._unpack(place, chunk)
+            there, here = [], []
+            for part, first, length in zip(at, corner, self._chunks, strict=True):
+                start, stop = max(part.start, first), min(part.stop, first + length)
+                there.append(slice(start - part.start, stop - part.start))
+                here.append(slice(start - first, stop - first))
+            out[tuple(there)] = chunk.view(self.dtype).reshape(self._chunks)[tuple(here)]
+        return out
+
+    def _chunks_of(self, at: Part) -> Iterator[tuple[int, tuple[int, ...]]]:
+        """(place in the index, corner) of each chunk that has something of a part."""
+        touched = (
+            range(part.start // step, -(-part.stop // step))
+            for part, step in zip(at, self._chunks, strict=True)
+        )
+        for numbers in itertools.product(*touched):
+            place = 0
+            for number, many in zip(numbers, self._grid, strict=True):
+                place = place * many + number
+            yield place, tuple(number * step for number, step in zip(numbers, self._chunks, strict=True))
+
+    def _unpack(self, place: int, out: np.ndarray) -> None:
+        """One chunk -> (bytes,) uint8."""
+        found = self._bounded(place, out.size)
+        if found is None:
+            raise bomb(self._where, out.size)
+        offset, stored, skipped = found
+        if not self._filters and stored == out.size:
+            self._bytes_at(offset, out)
+            return
+        packed = bytearray(stored)
+        self._bytes_at(offset, packed)
+        undo(packed, self._filters, skipped, out, self.dtype.itemsize, self._where)
+
+    def _bounded(self, place: int, size: int) -> tuple[int, int, int] | None:
+        """As ChunkIndex.find. No filter makes a chunk larger by more than a little.
+
+        So what LZF, which is not stopped where HDF5 inflates it, can make of one is bounded.
+
+        Raises:
+            SegframeError: it is larger.
+        """
+        found = self._index.find(place)
+        if found and found[1] > size + size // 8 + 4096:
+            raise bomb(self._where, size)
+        return found
+
+    def _bytes_at(self, offset: int, out: Any) -> None:
+        assert self._raw is not None
+        left = memoryview(out)
+        while left:
+            there = _read_at(self._raw.fileno(), left, offset)
+            if not there:
+                raise OSError("the file ends within a chunk")
+            left, offset = left[there:], offset + there
+
+    def _by_hdf5(self, at: Part) -> np.ndarray:
+        if self._filters:
+            for place, corner in self._chunks_of(at):
+                self._check_chunk(place, corner)
+        return self._array[at] if self._batch else self._array[at[1:]][None]
+
+    def _check_chunk(self, place: int, corner: tuple[int, ...]) -> None:
+        """HDF5 inflates a chunk as far as it goes, whatever its size should be: see that it is not far."""
+        size = math.prod(self._chunks) * self.dtype.itemsize
+        found = self._bounded(place, size)
+        if found is None or DEFLATE not in self._filters or found[1] * DEFLATE_RATIO <= max(2**26, size):
+            return
+        at = self._filters.index(DEFLATE)
+        if found[2] >> at & 1:
+            return
+        # Packed once more after it, as no writer does, it cannot be looked at.
+        if set(self._filters[at + 1 :]) - {FLETCHER32} or inflates_to_more(self._chunk(corner), size):
+            raise bomb(self._where, size)
+
+    def _chunk(self, corner: tuple[int, ...]) -> bytes:
+        from h5py._objects import phil
+
+        # h5py 3.14 forgets its lock in this one call, and HDF5 in two threads at once corrupts memory.
+        with phil:
+            return self._array.id.read_direct_chunk(corner if self._batch else corner[1:])[1]
+
+
+def _read_at(descriptor: int, out: memoryview, offset: int) -> int:
+    if hasattr(os, "preadv"):
+        return os.preadv(descriptor, [out], offset)
+    there = os.pread(descriptor, len(out), offset)
+    out[: len(there)] = there
+    return len(there)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,7 +93,7 @@ def put_together(
         chosen,
         batch_size=train["batch_size"],
         seed=config["seed"],
-        augmentations=tuple(augmentations.values()),
+        augmentations=joined(augmentations.values()),
         size_multiple=getattr(model, "size_multiple", 1),
         maps=maps,
         patches=patches,
@@ -148,6 +148,15 @@ def put_together(
         tracker=told,
         interrupt=interrupt,
     )
+
+
+def joined(augmentations: Iterable[Any]) -> tuple[Any, ...]:
+    """The augmentations in their order, neighbours in one where the second offers that (`after`)."""
+    found: list[Any] = []
+    for augment in augmentations:
+        both = augment.after(found[-1]) if found and hasattr(augment, "after") else None
+        found[-1:] = [both] if both is not None else [*found[-1:], augment]
+    return tuple(found)
 
 
 def _warn_of_changes(known: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

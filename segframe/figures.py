@@ -20,7 +20,7 @@ PALETTE = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#C
 WRONG, UNKNOWN = "#D81B60", "#9E9E9E"
 OPACITY = 0.55
 INCHES, DPI = 2.6, 110
-LARGEST = 2048  # a panel has about 300 pixels
+LARGEST = 1024  # a panel has about 300 pixels
 
 
 class Overlay(NamedTuple):

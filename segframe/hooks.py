@@ -110,7 +110,8 @@ def segframe_augmentations() -> Mapping[str, Callable[..., Any]]:
     inside the tf.data graph: image (height, width, channels) float32 in [0, 1], before normalisation;
     target["mask"] (height, width) int32; seed (2,) int32, made from the run's seed, the sample and the
     epoch, for tf.random.stateless_*. Its attribute `warps` is True where stored maps cannot follow. The
-    size stays; pixels of the mask may become unknown (ignore_index, 255).
+    size stays; pixels of the mask may become unknown (255). A method after(previous), if there is one,
+    returns one augmentation in place of the one before it in the config and of itself, or None.
     """
 
 

@@ -70,7 +70,7 @@ def holes(augment, size, seed):
 
 def test_a_cutout_is_one_rectangle_of_at_most_its_share_anywhere_in_the_image():
     met, heights = np.zeros((40, 60)), []
-    for seed in range(200):
+    for seed in range(120):
         hidden = holes(build_cutout(size_share=0.5), (40, 60), seed)
         rows, columns = np.flatnonzero(hidden.any(1)), np.flatnonzero(hidden.any(0))
         assert hidden.sum() == len(rows) * len(columns)  # a rectangle, without gaps
@@ -79,13 +79,13 @@ def test_a_cutout_is_one_rectangle_of_at_most_its_share_anywhere_in_the_image():
             heights.append(len(rows))
         met += hidden
     assert max(heights) >= 18 and min(heights) <= 2
-    # Expected 200/16 = 12.5 inside and a quarter of that in the corners, give or take 5 standard deviations.
-    assert met[15:25, 20:40].max() < 32 and met[[0, 0, -1, -1], [0, -1, 0, -1]].sum() > 0
+    # Expected 120/16 = 7.5 inside and a quarter of that in the corners, give or take 5 standard deviations.
+    assert met[15:25, 20:40].max() < 22 and met[[0, 0, -1, -1], [0, -1, 0, -1]].sum() > 0
 
 
 def test_several_holes_hide_more():
     one, three = (
-        np.mean([holes(build_cutout(holes=n), (40, 60), seed).mean() for seed in range(60)]) for n in (1, 3)
+        np.mean([holes(build_cutout(holes=n), (40, 60), seed).mean() for seed in range(30)]) for n in (1, 3)
     )
     assert 2 * one < three < 4 * one
 
@@ -111,13 +111,13 @@ def test_the_probability_is_the_share_that_is_changed_at_all(build):
     assert all(np.array_equal(applied(build(probability=0.0), image, mask, s)[0], image) for s in range(4))
     half, always = build(probability=0.5), build(probability=1.0)
     changed = 0
-    for seed in range(64):
+    for seed in range(32):
         found, ids = applied(half, image, mask, seed)
         if not np.array_equal(found, image):
             changed += 1
             for one, other in zip((found, ids), applied(always, image, mask, seed), strict=True):
                 np.testing.assert_array_equal(one, other)
-    assert 14 <= changed <= 46  # 32 of 64 expected, a little less where a hole may be empty
+    assert 5 <= changed <= 27  # 16 of 32 expected, a little less where a hole may be empty
 
 
 @pytest.mark.parametrize(

@@ -249,7 +249,7 @@ def test_patches_go_on_from_any_step(full):
         return numpy(itertools.islice(stream, count))
 
     whole = some(0, 11)  # 15 patches an epoch, two a step
-    for start in (1, 5, 7):
+    for start in (1, 7):
         for one, other in zip(some(start, 11 - start), whole[start:], strict=True):
             for key in one:
                 np.testing.assert_array_equal(one[key], other[key])

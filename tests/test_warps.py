@@ -8,7 +8,8 @@ import tensorflow as tf
 from scipy.ndimage import map_coordinates
 
 from segframe import SegframeError
-from segframe.plugins.augmentations import build_affine, build_elastic
+from segframe.assemble import joined
+from segframe.plugins.augmentations import build_affine, build_elastic, build_flip
 from segframe.plugins.image_transforms import stream
 from segframe.plugins.resampling import resample
 
@@ -63,7 +64,7 @@ def test_resample_at_the_pixels_themselves_is_the_identity_to_the_bit():
     np.testing.assert_array_equal(target["maps"], maps)
 
 
-def affine_places(size, seed, zoom, degrees, slant, shift):
+def affine_places(size, seed, zoom, degrees, slant, shift, pixels=None):
     """The formula of Affine in float64, with its draws."""
     draws = tf.random.stateless_uniform(
         (5,), stream(tf.constant([seed, 5]), "affine"), -1.0, 1.0, alg="philox"
@@ -71,7 +72,8 @@ def affine_places(size, seed, zoom, degrees, slant, shift):
     factor, angle = math.exp(draws[0] * math.log(1 + zoom)), draws[1] * math.radians(degrees)
     turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
     centre = (np.array(size) - 1) / 2
-    pixels = np.stack(np.meshgrid(*map(np.arange, size), indexing="ij"), axis=-1)
+    if pixels is None:
+        pixels = np.stack(np.meshgrid(*map(np.arange, size), indexing="ij"), axis=-1)
     moved = pixels - centre - shift * draws[3:] * np.array(size)
     shear = np.array([[1, 0], [math.tan(draws[2] * math.radians(slant)), 1]])
     return np.moveaxis(centre + moved @ (turn @ shear).T / factor, -1, 0)
@@ -216,3 +218,36 @@ def test_affine_keeps_the_centre_and_zooms_by_no_more_than_it_says():
 def test_values_out_of_range_are_refused(build, section, message):
     with pytest.raises(SegframeError, match=message):
         build(**section)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_affine_and_elastic_together_are_read_once_at_the_places_of_both(size):
+    """Against the formulas in float64: SciPy at the places that affine has for elastic's places."""
+    image, mask = sample(*size)
+    affine = build_affine(zoom=0.3, rotation_degrees=40.0, shear_degrees=10.0, shift_share=0.1)
+    (both,) = joined([affine, build_elastic(std_share=0.05)])
+    for seed in range(4):
+        bent, _ = elastic_places(size, seed, 3, 0.05)
+        places = affine_places(size, seed, 0.3, 40.0, 10.0, 0.1, np.moveaxis(bent, 0, -1))
+        assert_same(applied(both, image, mask, seed), by_scipy(image, mask, places), places)
+
+
+def test_one_of_the_two_alone_is_what_it_is_by_itself():
+    image, mask = sample(13, 21)
+    affine, elastic = build_affine(probability=0.5), build_elastic(probability=0.5)
+    (both,) = joined([affine, elastic])
+    seen = set()
+    for seed in range(24):
+        one, two = (applied(augment, image, mask, seed)[0] for augment in (affine, elastic))
+        moved = tuple(not np.array_equal(found, image) for found in (one, two))
+        seen.add(moved)
+        if moved != (True, True):
+            np.testing.assert_array_equal(applied(both, image, mask, seed)[0], one if moved[0] else two)
+    assert len(seen) == 4
+
+
+def test_only_an_affine_before_an_elastic_one_is_joined_with_it():
+    affine, elastic, flip = build_affine(), build_elastic(), build_flip()
+    assert len(joined([flip, affine, elastic, flip])) == 3
+    for apart in ([affine, flip, elastic], [elastic, affine], [elastic], []):
+        assert joined(apart) == tuple(apart)

@@ -90,6 +90,11 @@ def stream(seed: tf.Tensor, name: str) -> tf.Tensor:
     )
 
 
+def chosen(probability: float, seed: tf.Tensor) -> tf.Tensor:
+    """Whether `sometimes` applies it: () bool."""
+    return tf.random.stateless_uniform((), stream(seed, "sometimes"), alg="philox") < probability
+
+
 def sometimes(
     probability: float,
     seed: tf.Tensor,
@@ -100,8 +105,18 @@ def sometimes(
     """What `applied` gives, for this share of the samples; the others as they are."""
     if probability == 1:
         return applied()
-    chosen = tf.random.stateless_uniform((), stream(seed, "sometimes"), alg="philox") < probability
-    moved, entries = tf.cond(chosen, applied, lambda: (image, target))
+    return either(chosen(probability, seed), applied, lambda: (image, target), image, target)
+
+
+def either(
+    condition: tf.Tensor,
+    applied: Callable[[], tuple[tf.Tensor, Target]],
+    otherwise: Callable[[], tuple[tf.Tensor, Target]],
+    image: tf.Tensor,
+    target: Target,
+) -> tuple[tf.Tensor, Target]:
+    """One of two, whose shapes are those of image and target."""
+    moved, entries = tf.cond(condition, applied, otherwise)
     return tf.ensure_shape(moved, image.shape), {
         name: tf.ensure_shape(entry, target[name].shape) for name, entry in entries.items()
     }

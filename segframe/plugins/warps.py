@@ -11,7 +11,7 @@ import math
 
 import tensorflow as tf
 
-from segframe.plugins.image_transforms import Target, sometimes, stream
+from segframe.plugins.image_transforms import Target, chosen, either, sometimes, stream
 from segframe.plugins.resampling import grid, resample
 
 
@@ -46,26 +46,27 @@ class Affine:
 
     def __call__(self, image: tf.Tensor, target: Target, seed: tf.Tensor) -> tuple[tf.Tensor, Target]:
         seed = stream(seed, "affine")
-        return sometimes(self.probability, seed, image, target, lambda: self._applied(image, target, seed))
 
-    def _applied(self, image: tf.Tensor, target: Target, seed: tf.Tensor) -> tuple[tf.Tensor, Target]:
+        def applied() -> tuple[tf.Tensor, Target]:
+            return resample(image, target, *self.places(tf.shape(image), seed, *grid(image)))
+
+        return sometimes(self.probability, seed, image, target, applied)
+
+    def places(
+        self, shape: tf.Tensor, seed: tf.Tensor, rows: tf.Tensor, columns: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Where what belongs to these rows and columns is read from, for the seed of its own stream."""
         draws = tf.random.stateless_uniform((5,), seed, -1.0, 1.0, alg="philox")
         zoom = tf.exp(draws[0] * math.log1p(self.zoom))
         angle = draws[1] * math.radians(self.rotation_degrees)
         slant = tf.tan(draws[2] * math.radians(self.shear_degrees))
         sine, cosine = tf.sin(angle) / zoom, tf.cos(angle) / zoom
-        size = tf.cast(tf.shape(image)[:2], tf.float32)
+        size = tf.cast(shape[:2], tf.float32)
         centre = (size - 1) / 2
         shift = self.shift_share * draws[3:] * size
-        rows, columns = grid(image)
         down, right = rows - centre[0] - shift[0], columns - centre[1] - shift[1]
         right = right + slant * down
-        return resample(
-            image,
-            target,
-            centre[0] + cosine * down - sine * right,
-            centre[1] + sine * down + cosine * right,
-        )
+        return centre[0] + cosine * down - sine * right, centre[1] + sine * down + cosine * right
 
 
 class Elastic:
@@ -93,9 +94,18 @@ class Elastic:
 
     def __call__(self, image: tf.Tensor, target: Target, seed: tf.Tensor) -> tuple[tf.Tensor, Target]:
         seed = stream(seed, "elastic")
-        return sometimes(self.probability, seed, image, target, lambda: self._applied(image, target, seed))
 
-    def _applied(self, image: tf.Tensor, target: Target, seed: tf.Tensor) -> tuple[tf.Tensor, Target]:
+        def applied() -> tuple[tf.Tensor, Target]:
+            return resample(image, target, *self.places(image, seed))
+
+        return sometimes(self.probability, seed, image, target, applied)
+
+    def after(self, previous: object) -> AffineElastic | None:
+        """Both in one, where the other is affine (segframe_augmentations)."""
+        return AffineElastic(previous, self) if isinstance(previous, Affine) else None
+
+    def places(self, image: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Where each pixel is read from, for the seed of its own stream."""
         around = self.points + 2
         displacements = tf.random.stateless_normal((2, around, around), seed, alg="philox")
         shape = tf.shape(image)
@@ -103,7 +113,7 @@ class Elastic:
         rows, columns = grid(image)
         along_rows, along_columns = (self._weights(place[..., None]) for place in (rows[:, 0], columns[0]))
         down, right = tf.unstack(along_rows @ displacements @ tf.transpose(along_columns))
-        return resample(image, target, rows + down, columns + right)
+        return rows + down, columns + right
 
     def _weights(self, places: tf.Tensor) -> tf.Tensor:
         """(pixels, 1) -> (pixels, points + 2): cubic convolution's weight of each point for each pixel."""
@@ -113,3 +123,24 @@ class Elastic:
         near = (1.5 * distance - 2.5) * tf.square(distance) + 1
         far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
         return tf.where(distance <= 1, near, tf.where(distance < 2, far, 0.0))
+
+
+class AffineElastic:
+    """Affine and then Elastic, with one interpolation where a sample gets both: two would blur it twice."""
+
+    warps = True
+
+    def __init__(self, affine: Affine, elastic: Elastic):
+        self.affine, self.elastic = affine, elastic
+
+    def __call__(self, image: tf.Tensor, target: Target, seed: tf.Tensor) -> tuple[tf.Tensor, Target]:
+        seeds = stream(seed, "affine"), stream(seed, "elastic")
+
+        def both() -> tuple[tf.Tensor, Target]:
+            bent = self.elastic.places(image, seeds[1])
+            return resample(image, target, *self.affine.places(tf.shape(image), seeds[0], *bent))
+
+        drawn = chosen(self.affine.probability, seeds[0]) & chosen(self.elastic.probability, seeds[1])
+        return either(
+            drawn, both, lambda: self.elastic(*self.affine(image, target, seed), seed), image, target
+        )

@@ -5,6 +5,7 @@ import resource
 import shutil
 import sqlite3
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,18 @@ class AtStep:
         self.what.get(step, lambda: None)()
 
 
+def once_said(caplog, what):
+    """Does it once the run has noticed; its tracker is told by a thread that takes its time."""
+
+    def wait():
+        end = time.monotonic() + 120
+        while "The tracker cannot be reached" not in caplog.text and time.monotonic() < end:
+            time.sleep(0.1)
+        what()
+
+    return wait
+
+
 def complete(store, folder):
     """The store holds each epoch and the final scores once."""
     client, experiment = build_mlflow(uri=f"sqlite:///{store}")._connect()
@@ -64,7 +77,7 @@ def complete(store, folder):
 def test_a_store_that_another_writer_locks(plugins, tracked, store, caplog, until):
     """From the second epoch on; MLflow waits for SQLite's five seconds, then the run goes on without it."""
     writer = sqlite3.connect(store, isolation_level=None, check_same_thread=False)
-    release = writer.rollback
+    release = once_said(caplog, writer.rollback)
 
     def hold():
         writer.execute("BEGIN EXCLUSIVE")
@@ -109,7 +122,7 @@ def test_a_disk_that_is_full_for_a_while(plugins, tracked, store, caplog):
     def free():
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
-    plugins.register(AtStep(_3=fill, _8=free))
+    plugins.register(AtStep(_3=fill, _8=once_said(caplog, free)))
     try:
         result = run_experiment(plugins, tracked)
     finally:

@@ -52,8 +52,7 @@ FAULTS = textwrap.dedent(
                 action = self.file.read_text()
                 self.file.unlink()
                 ACTIONS[action]()
-            if os.environ.get("SLOW"):
-                time.sleep(float(os.environ["SLOW"]))
+                time.sleep(float(os.environ["SECONDS"]))
 
     @hookimpl
     def segframe_callbacks(run):
@@ -74,14 +73,19 @@ def command(tmp_path):
     folder.mkdir()
     hits.mkdir()
 
-    def run(*words, faults=None, slow=""):
+    def run(*words, faults=None, seconds=0):
         for seed, action in (faults or {}).items():
             (hits / str(seed)).write_text(action)
-        environment = {"PYTHONPATH": str(tmp_path / "path"), "FAULTS": str(hits), "SLOW": slow}
-        return subprocess.run(
-            [sys.executable, "-m", "segframe", "-m", *words, *TINY], cwd=folder, capture_output=True,
-            text=True, env=os.environ | environment, start_new_session=True, timeout=600,
-        )  # fmt: skip
+        environment = {"PYTHONPATH": str(tmp_path / "path"), "FAULTS": str(hits), "SECONDS": str(seconds)}
+        # Into files: a pipe would stay open for as long as a job that its sweep has left behind.
+        said = [tmp_path / name for name in ("stdout", "stderr")]
+        with open(said[0], "w") as stdout, open(said[1], "w") as stderr:
+            done = subprocess.run(
+                [sys.executable, "-m", "segframe", "-m", *words, *TINY], cwd=folder, stdout=stdout,
+                stderr=stderr, env=os.environ | environment, start_new_session=True, timeout=600,
+            )  # fmt: skip
+        done.stdout, done.stderr = (file.read_text() for file in said)
+        return done
 
     run.runs = folder / "runs"
     return run
@@ -145,7 +149,7 @@ def test_jobs_that_fail_die_or_run_out_of_memory_and_the_sweep_started_again(com
 
 @pytest.mark.parametrize("fault", ["kill the sweep", "kill both"])
 def test_a_sweep_that_is_killed_leaves_no_job_behind_and_goes_on(command, fault):
-    killed = command("seed=0,1", faults={0: fault}, slow="0.7")
+    killed = command("seed=0,1", faults={0: fault}, seconds=3)
     assert killed.returncode == -signal.SIGKILL
     if fault == "kill the sweep":  # its job notices, saves and leaves
         wait_for(lambda: states(command.runs) == ["interrupted"])
@@ -158,7 +162,7 @@ def test_a_sweep_that_is_killed_leaves_no_job_behind_and_goes_on(command, fault)
 
 
 def test_a_sweep_started_again_at_once_waits_for_the_job_that_is_still_saving(command):
-    killed = command("seed=0", faults={0: "kill the sweep"}, slow="4")
+    killed = command("seed=0", faults={0: "kill the sweep"}, seconds=45)
     assert killed.returncode == -signal.SIGKILL
     again = command("seed=0", "sweep.resume=true")
     assert again.returncode == 0, again.stderr

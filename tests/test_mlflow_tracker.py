@@ -196,10 +196,11 @@ def test_the_model_predicts_in_a_process_without_segframe(tmp_path, empty_databa
     (registered,) = client.search_model_versions("name='cells of Läufe'")
     assert (int(registered.version), registered.run_id) == (1, run.run_id)
     assert [file.path for file in client.list_artifacts(run.run_id)] == ["weights.h5"]
-    logged = mlflow_model_of(client, output.model_id, tmp_path)
-    assert [spec["tensor-spec"]["shape"] for spec in logged.signature.inputs.to_dict()] == [[-1, -1, -1, 2]]
-    assert [spec["tensor-spec"]["shape"] for spec in logged.signature.outputs.to_dict()] == [[-1, -1, -1, 3]]
-    assert logged.load_input_example(str(tmp_path / "logged")).tolist() == np.full((1, 64, 60, 2), 7).tolist()
+    logged, files = mlflow_model_of(client, output.model_id, tmp_path)
+    takes, gives = logged.signature.inputs.inputs[0], logged.signature.outputs.inputs[0]
+    assert takes.shape == (-1, -1, -1, 2) and gives.shape == (-1, -1, -1, 3)
+    assert takes.type == gives.type == np.float32
+    assert logged.load_input_example(files).tolist() == np.full((1, 64, 60, 2), 7).tolist()
     images = np.random.default_rng(0).uniform(0, 255, (2, 5, 7, 2)).astype(np.float32)
     np.save(tmp_path / "images.npy", images)
     code = (
@@ -214,14 +215,13 @@ def test_the_model_predicts_in_a_process_without_segframe(tmp_path, empty_databa
 
 
 def mlflow_model_of(client, model_id, folder):
-    """The MLmodel file of a logged model, and its other files in `folder / "logged"`."""
+    """The MLmodel file of a logged model, and the folder below `folder` that has all its files."""
     from mlflow.artifacts import download_artifacts
     from mlflow.models import Model
 
-    download_artifacts(
-        artifact_uri=client.get_logged_model(model_id).artifact_location, dst_path=str(folder / "logged")
-    )
-    return Model.load(str(folder / "logged"))
+    place = client.get_logged_model(model_id).artifact_location
+    files = download_artifacts(artifact_uri=place, dst_path=str(folder))
+    return Model.load(files), files
 
 
 @pytest.mark.parametrize("name, log_model", [("a/b", True), ("a:b", True), ("  ", True), ("a", False)])

@@ -10,8 +10,11 @@ model's size multiple; images are continued by their edge pixels, below and righ
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import itertools
 import math
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -29,6 +32,17 @@ from segframe.split import Part
 
 as_it_is = tf.autograph.experimental.do_not_convert
 """AutoGraph reads the source again when it traces: an edit during a run would mix functions."""
+
+OPEN: weakref.WeakSet[Any] = weakref.WeakSet()
+"""Streams that somebody holds."""
+
+
+@atexit.register
+def _close_all() -> None:
+    """One that is still read when Python ends would wait for ever for threads that Python has stopped."""
+    for stream in list(OPEN):
+        with contextlib.suppress(ValueError):  # a thread is in it
+            stream.close()
 
 
 class Pipeline:
@@ -152,9 +166,8 @@ class Pipeline:
 
     def _iterate(self, batches: tf.data.Dataset) -> Iterator[dict[str, tf.Tensor]]:
         """The batches, two of them read ahead; what a reader found wrong is raised as it was."""
-        begun = iter(batches.prefetch(2))
 
-        def each() -> Iterator[dict[str, tf.Tensor]]:
+        def each(begun: Any) -> Iterator[dict[str, tf.Tensor]]:
             try:
                 yield from begun
             except tf.errors.OpError:
@@ -162,7 +175,9 @@ class Pipeline:
                     raise self._faults[0] from None
                 raise
 
-        return each()
+        stream = each(iter(batches.prefetch(2)))
+        OPEN.add(stream)
+        return stream
 
     def _in_order(self, part: str, positions: np.ndarray) -> tf.data.Dataset:
         count = len(positions)

@@ -1,6 +1,8 @@
 """segframe.pipeline: the same batches for a seed, padded by edges, resumable in mid-epoch."""
 
 import itertools
+import subprocess
+import sys
 import time
 from types import SimpleNamespace
 
@@ -342,3 +344,26 @@ def test_a_fault_met_while_reading_is_told_as_it_is(chunked, where):
         SegframeError, match=f"chunked.h5, /train/{where}, train sample 'train/.*': expected a chunk of"
     ):
         numpy(batched.evaluate("train"))
+
+
+@pytest.mark.slow
+def test_python_ends_while_a_stream_is_read(tmp_path):
+    """Its threads wait for Python's lock then, and who destroyed the stream waited for them."""
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file.attrs["class_names"] = ["background", "cell"]
+        images = np.random.default_rng(0).integers(64, size=(60, 512, 512, 1), dtype=np.uint8)
+        for name, values in (("images", images), ("masks", images[..., 0] % 2)):
+            options = {"chunks": (1, *values.shape[1:]), "compression": "gzip"}
+            file.create_dataset(f"train/{name}", data=values, **options)
+    code = """
+import sys
+from segframe.pipeline import Pipeline
+from segframe.plugins.hdf5 import open_hdf5
+from segframe.split import Part
+data = open_hdf5(path=sys.argv[1])
+part = {"train": Part("train", tuple(range(60)), tuple(data.ids("train")))}
+stream = Pipeline(data, part, batch_size=8, seed=0).stream(0)
+next(stream)
+"""
+    for _ in range(2):
+        subprocess.run([sys.executable, "-c", code, tmp_path / "x.h5"], check=True, timeout=300)

@@ -1,7 +1,6 @@
 """segframe.custom_ops: layers hear in which graphs operations of their own may stand."""
 
 import keras
-import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -46,10 +45,10 @@ def test_they_may_stand_in_a_runs_steps_but_not_under_xla(model, answers, xla, e
     optimizer.build(model.trainable_variables)
     normalisation = Normalisation(scale=1.0, mean=(0.0,), std=(1.0,))
     steps = Steps(model, loss, optimizer, normalisation, num_classes=2, augmented=False, xla=xla)
-    batch = np.ones((1, 5, 3, 1), np.float32), np.zeros((1, 5, 3), np.int32)
+    image, mask = tf.ones((1, 5, 3, 1)), tf.zeros((1, 5, 3), tf.int32)
     for step in (steps.train, steps.evaluate):
         answers.clear()
-        step(*map(tf.constant, batch))
+        step(image, {"mask": mask})
         assert answers and set(answers) == {expected}
     assert not custom_ops_allowed()
 

@@ -15,7 +15,10 @@ from segframe.plugins.hdf5 import open_hdf5
 from segframe.sample_cache import cached
 from segframe.split import parts
 
-SECTION = {"val": "auto", "val_fraction": 0.4, "seed": 0, "folds": None, "fold": None, "repeat": 0}
+SECTION = {
+    "val": "auto", "val_fraction": 0.4, "train_fraction": 1.0, "seed": 0,
+    "folds": None, "fold": None, "repeat": 0,
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -148,12 +151,12 @@ CHILD = textwrap.dedent(
     from segframe.split import parts
     import numpy as np
     dataset = open_hdf5(path=sys.argv[1])
-    chosen = parts(dataset, {"val": "none", "folds": None})
+    chosen = parts(dataset, WHOLE)
     def slowly():
         print("sample", flush=True)
         time.sleep(float(sys.argv[2]))
     """
-)
+).replace("WHOLE", repr(SECTION | {"val": "none"}))
 KEEP = 'print(type(cached(dataset, chosen, "disk", slowly)).__name__)'
 
 
@@ -164,8 +167,7 @@ def child(data, code=KEEP, pause=0.0):
 
 def test_a_killed_run_leaves_nothing_that_looks_whole(data, own_cache):
     killed = child(data, pause=60)
-    while killed.stdout.readline() != "sample\n":
-        pass
+    assert "sample\n" in killed.stdout  # reads up to it
     os.kill(killed.pid, signal.SIGKILL)
     killed.wait()
     killed.stdout.close()

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from segframe.errors import SegframeError
 from segframe.plugins.data_words import PROGRAM
-from segframe.plugins.hdf5 import Hdf5Dataset, open_hdf5
+from segframe.plugins.hdf5 import open_hdf5
+from segframe.plugins.hdf5_dataset import Hdf5Dataset
 from segframe.plugins.png_rows import GREY, NONE, RGB, UP, PngRows
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from segframe.plugins.predict_sources import Item
 if TYPE_CHECKING:
     import numpy as np
 
-    from segframe.plugins.hdf5 import Hdf5Dataset
+    from segframe.plugins.hdf5_dataset import Hdf5Dataset
 
 log = logging.getLogger("segframe")
 

@@ -10,39 +10,22 @@ model's size multiple; images are continued by their edge pixels, below and righ
 
 from __future__ import annotations
 
-import atexit
-import contextlib
 import itertools
 import math
-import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from segframe.batch import MASK_PADDING, pad_edges, padded_size
-from segframe.batch_reading import BatchReader
+from segframe.batch import padded_size
+from segframe.batch_graph import BatchGraph, as_it_is
 from segframe.dataset import Dataset
 from segframe.errors import SegframeError
 from segframe.normalisation import Normalisation, measure
 from segframe.order import StoredBlocks, blocks_of, shuffled
 from segframe.patches import Cut, Patches
 from segframe.split import Part
-
-as_it_is = tf.autograph.experimental.do_not_convert
-"""AutoGraph reads the source again when it traces: an edit during a run would mix functions."""
-
-OPEN: weakref.WeakSet[Any] = weakref.WeakSet()
-"""Streams that somebody holds."""
-
-
-@atexit.register
-def _close_all() -> None:
-    """One that is still read when Python ends would wait for ever for threads that Python has stopped."""
-    for stream in list(OPEN):
-        with contextlib.suppress(ValueError):  # a thread is in it
-            stream.close()
 
 
 class Pipeline:
@@ -80,7 +63,6 @@ class Pipeline:
         self.pass_length = len(train.ids) * (patches.per_image if patches else 1) if train else 0
         """Samples of one pass over the training part: its images, or their patches."""
         self._whole: dict[str, tf.data.Dataset] = {}
-        self._faults: list[SegframeError] = []
         self.normalisation: Normalisation = normalisation or measure(dataset, self.parts["train"])
         if self.augmentations and not 0 <= self.normalisation.low <= self.normalisation.high <= 1:
             raise SegframeError(
@@ -95,7 +77,14 @@ class Pipeline:
             of = np.repeat(self._blocks.of, patches.per_image)
             self._blocks = StoredBlocks(of, self._blocks.together)
         first = dataset.read(some.split, some.indices[:1])[0]
-        self.image_dtype = tf.as_dtype(first.image.dtype)
+        self._graph = BatchGraph(
+            dataset,
+            batch_size=batch_size,
+            size_multiple=size_multiple,
+            image_dtype=tf.as_dtype(first.image.dtype),
+            scale=self.normalisation.scale,
+            maps=self.maps,
+        )
 
     def steps(self, part: str) -> int:
         """Batches of one pass over a part; the last one may be smaller."""
@@ -118,8 +107,8 @@ class Pipeline:
             batches = passes.flat_map(as_it_is(self._training))
         else:  # so that the next pass is begun while this one ends
             groups = passes.flat_map(as_it_is(lambda one: one.batch(self.batch_size)))
-            batches = self._read("train", groups)
-        return self._iterate(batches)
+            batches = self._graph.stored(self.parts["train"], groups)
+        return self._graph.iterate(batches)
 
     def full_batches(self, start_step: int = 0) -> Iterator[dict[str, tf.Tensor]]:
         """Training batches from this step of the run on, pass after pass without end, all of `batch_size`.
@@ -128,7 +117,7 @@ class Pipeline:
         """
         first, offset = divmod(start_step * self.batch_size, self.pass_length)
         samples = self._passes(first, offset).flat_map(as_it_is(lambda one: one))
-        return self._iterate(self._training(samples))
+        return self._graph.iterate(self._training(samples))
 
     def _passes(self, first: int, offset: int) -> tf.data.Dataset:
         """Pass after pass, each a data set of (position, seed, cut); the first one begins at `offset`."""
@@ -158,105 +147,20 @@ class Pipeline:
     def evaluate(self, part: str, positions: Sequence[int] | None = None) -> Iterator[dict[str, tf.Tensor]]:
         """One pass over a part (or some positions in it), in its order, without augmentation."""
         if positions is not None:
-            return self._iterate(self._in_order(part, np.asarray(positions)))
+            return self._graph.iterate(self._in_order(part, np.asarray(positions)))
         if part not in self._whole:
             everything = np.arange(len(self.parts[part].ids))
             self._whole[part] = self._in_order(part, everything)
-        return self._iterate(self._whole[part])
-
-    def _iterate(self, batches: tf.data.Dataset) -> Iterator[dict[str, tf.Tensor]]:
-        """The batches, two of them read ahead; what a reader found wrong is raised as it was."""
-
-        def each(begun: Any) -> Iterator[dict[str, tf.Tensor]]:
-            try:
-                yield from begun
-            except tf.errors.OpError:
-                if self._faults:
-                    raise self._faults[0] from None
-                raise
-
-        stream = each(iter(batches.prefetch(2)))
-        OPEN.add(stream)
-        return stream
+        return self._graph.iterate(self._whole[part])
 
     def _in_order(self, part: str, positions: np.ndarray) -> tf.data.Dataset:
         count = len(positions)
         whole = np.zeros((count, 2), np.int32), np.full(count, Cut.WHOLE, np.int32)
-        return self._batches(
-            part, tf.data.Dataset.from_tensor_slices((positions.astype(np.int64), *whole)), ()
-        )
+        samples = tf.data.Dataset.from_tensor_slices((positions.astype(np.int64), *whole))
+        return self._graph.batches(self.parts[part], samples)
 
     def _random(self, epoch: int, stream: int) -> np.random.Generator:
         return np.random.Generator(np.random.Philox(np.random.SeedSequence([self.seed, epoch, stream])))
 
     def _training(self, samples: tf.data.Dataset) -> tf.data.Dataset:
-        return self._batches("train", samples, self.augmentations, self.patches)
-
-    def _batches(
-        self,
-        part: str,
-        samples: tf.data.Dataset,
-        augmentations: Sequence[Any] = (),
-        patches: Patches | None = None,
-    ) -> tf.data.Dataset:
-        """Batches of `samples`, (position, seed, cut) each: patches of them, or whole ones."""
-        if not augmentations and not patches:
-            return self._read(part, samples.batch(self.batch_size))
-        reader = BatchReader(self.dataset, self.parts[part], self.maps, patches, self._faults.append)
-
-        def load(position: tf.Tensor, seed: tf.Tensor, cut: tf.Tensor) -> dict[str, tf.Tensor]:
-            read = tf.numpy_function(reader.sample, [position, cut, seed], self._dtypes(), stateful=False)
-            image, target = self._named(read, ())
-            if augmentations:
-                target["mask"] = tf.cast(target["mask"], tf.int32)
-                image = tf.cast(image, tf.float32) * self.normalisation.scale
-                for number, augment in enumerate(augmentations):
-                    own = tf.random.experimental.stateless_fold_in(seed, number)
-                    image, target = augment(image, target, own)
-                target["mask"] = tf.cast(target["mask"], tf.uint8)
-            return {"image": image, **target, "size": tf.shape(image)[:2], "index": position}
-
-        batches = samples.map(as_it_is(load), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        padding = {"image": tf.zeros((), batches.element_spec["image"].dtype), **self._padding()}
-        shapes = {name: spec.shape for name, spec in batches.element_spec.items()}
-        if patches:
-            shapes |= {name: (*patches.size, *shapes[name][2:]) for name in padding}
-        padding |= {"size": tf.zeros((), tf.int32), "index": tf.zeros((), tf.int64)}
-        return self._padded(
-            batches.padded_batch(self.batch_size, padded_shapes=shapes, padding_values=padding)
-        )
-
-    def _read(self, part: str, groups: tf.data.Dataset) -> tf.data.Dataset:
-        """Batches of `groups`, (positions, seeds, cuts) of a batch each, as they are stored."""
-        reader = BatchReader(self.dataset, self.parts[part], self.maps, on_fault=self._faults.append)
-
-        def load(positions: tf.Tensor, seeds: tf.Tensor, cuts: tf.Tensor) -> dict[str, tf.Tensor]:
-            dtypes = [*self._dtypes(), tf.int32]
-            *read, sizes = tf.numpy_function(reader.batch, [positions], dtypes, stateful=False)
-            image, target = self._named(read, (None,))
-            return {"image": image, **target, "size": tf.ensure_shape(sizes, (None, 2)), "index": positions}
-
-        batches = groups.map(as_it_is(load), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        return self._padded(batches)
-
-    def _dtypes(self) -> list[tf.DType]:
-        return [self.image_dtype, tf.uint8, *(tf.as_dtype(maker.dtype) for maker in self.maps.values())]
-
-    def _named(
-        self, read: Sequence[tf.Tensor], lead: tuple[None, ...]
-    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        """What a BatchReader read as image and target, with what is known of their shapes."""
-        image, mask, *maps = read
-        image = tf.ensure_shape(image, (*lead, None, None, self.dataset.image_shape[2]))
-        target = {"mask": tf.ensure_shape(mask, (*lead, None, None))}
-        for (name, maker), values in zip(self.maps.items(), maps, strict=True):
-            target[name] = tf.ensure_shape(values, (*lead, None, None, maker.channels))
-        return image, target
-
-    def _padding(self) -> dict[str, tf.Tensor]:
-        padding = {"mask": tf.constant(MASK_PADDING["mask"], tf.uint8)}
-        return padding | {name: tf.constant(maker.padding, maker.dtype) for name, maker in self.maps.items()}
-
-    def _padded(self, batches: tf.data.Dataset) -> tf.data.Dataset:
-        padding = self._padding()
-        return batches.map(as_it_is(lambda batch: pad_edges(batch, self.size_multiple, padding)))
+        return self._graph.batches(self.parts["train"], samples, self.augmentations, self.patches)

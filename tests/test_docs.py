@@ -14,6 +14,7 @@ COVERED = {
     "__main__": "main",
     "assemble": "experiment",
     "batch": "pipeline",
+    "batch_graph": "pipeline",
     "batch_reading": "pipeline",
     "builder_facts": "experiment",
     "cached_samples": "sample_cache",

@@ -1,0 +1,140 @@
+"""The tf.data graph of batches: samples read, augmented, padded; what each is, segframe.pipeline says."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from segframe.batch import MASK_PADDING, pad_edges
+from segframe.batch_reading import BatchReader
+from segframe.dataset import Dataset
+from segframe.errors import SegframeError
+from segframe.patches import Patches
+from segframe.split import Part
+
+as_it_is = tf.autograph.experimental.do_not_convert
+"""AutoGraph reads the source again when it traces: an edit during a run would mix functions."""
+
+OPEN: weakref.WeakSet[Any] = weakref.WeakSet()
+"""Streams that somebody holds."""
+
+
+@atexit.register
+def _close_all() -> None:
+    """One that is still read when Python ends would wait for ever for threads that Python has stopped."""
+    for stream in list(OPEN):
+        with contextlib.suppress(ValueError):  # a thread is in it
+            stream.close()
+
+
+class BatchGraph:
+    """Makes batches of samples of a data set, (position in a part, seed, segframe.patches.Cut) each.
+
+    Args:
+        image_dtype: of the samples' images.
+        scale: what raw images are multiplied by before they are augmented.
+        maps, size_multiple: of segframe.pipeline.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        *,
+        batch_size: int,
+        size_multiple: int,
+        image_dtype: tf.DType,
+        scale: float,
+        maps: Mapping[str, Any],
+    ):
+        self.dataset, self.batch_size, self.size_multiple = dataset, batch_size, size_multiple
+        self.image_dtype, self.scale, self.maps = image_dtype, scale, maps
+        self._faults: list[SegframeError] = []
+
+    def iterate(self, batches: tf.data.Dataset) -> Iterator[dict[str, tf.Tensor]]:
+        """The batches, two of them read ahead; what a reader found wrong is raised as it was."""
+
+        def each(begun: Any) -> Iterator[dict[str, tf.Tensor]]:
+            try:
+                yield from begun
+            except tf.errors.OpError:
+                if self._faults:
+                    raise self._faults[0] from None
+                raise
+
+        stream = each(iter(batches.prefetch(2)))
+        OPEN.add(stream)
+        return stream
+
+    def batches(
+        self,
+        part: Part,
+        samples: tf.data.Dataset,
+        augmentations: Sequence[Any] = (),
+        patches: Patches | None = None,
+    ) -> tf.data.Dataset:
+        """Batches of `samples`, (position, seed, cut) each: patches of them, or whole ones."""
+        if not augmentations and not patches:
+            return self.stored(part, samples.batch(self.batch_size))
+        reader = BatchReader(self.dataset, part, self.maps, patches, self._faults.append)
+
+        def load(position: tf.Tensor, seed: tf.Tensor, cut: tf.Tensor) -> dict[str, tf.Tensor]:
+            read = tf.numpy_function(reader.sample, [position, cut, seed], self._dtypes(), stateful=False)
+            image, target = self._named(read, ())
+            if augmentations:
+                target["mask"] = tf.cast(target["mask"], tf.int32)
+                image = tf.cast(image, tf.float32) * self.scale
+                for number, augment in enumerate(augmentations):
+                    own = tf.random.experimental.stateless_fold_in(seed, number)
+                    image, target = augment(image, target, own)
+                target["mask"] = tf.cast(target["mask"], tf.uint8)
+            return {"image": image, **target, "size": tf.shape(image)[:2], "index": position}
+
+        batches = samples.map(as_it_is(load), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        padding = {"image": tf.zeros((), batches.element_spec["image"].dtype), **self._padding()}
+        shapes = {name: spec.shape for name, spec in batches.element_spec.items()}
+        if patches:
+            shapes |= {name: (*patches.size, *shapes[name][2:]) for name in padding}
+        padding |= {"size": tf.zeros((), tf.int32), "index": tf.zeros((), tf.int64)}
+        return self._padded(
+            batches.padded_batch(self.batch_size, padded_shapes=shapes, padding_values=padding)
+        )
+
+    def stored(self, part: Part, groups: tf.data.Dataset) -> tf.data.Dataset:
+        """Batches of `groups`, (positions, seeds, cuts) of a batch each, as they are stored."""
+        reader = BatchReader(self.dataset, part, self.maps, on_fault=self._faults.append)
+
+        def load(positions: tf.Tensor, seeds: tf.Tensor, cuts: tf.Tensor) -> dict[str, tf.Tensor]:
+            dtypes = [*self._dtypes(), tf.int32]
+            *read, sizes = tf.numpy_function(reader.batch, [positions], dtypes, stateful=False)
+            image, target = self._named(read, (None,))
+            return {"image": image, **target, "size": tf.ensure_shape(sizes, (None, 2)), "index": positions}
+
+        batches = groups.map(as_it_is(load), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        return self._padded(batches)
+
+    def _dtypes(self) -> list[tf.DType]:
+        return [self.image_dtype, tf.uint8, *(tf.as_dtype(maker.dtype) for maker in self.maps.values())]
+
+    def _named(
+        self, read: Sequence[tf.Tensor], lead: tuple[None, ...]
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        """What a BatchReader read as image and target, with what is known of their shapes."""
+        image, mask, *maps = read
+        image = tf.ensure_shape(image, (*lead, None, None, self.dataset.image_shape[2]))
+        target = {"mask": tf.ensure_shape(mask, (*lead, None, None))}
+        for (name, maker), values in zip(self.maps.items(), maps, strict=True):
+            target[name] = tf.ensure_shape(values, (*lead, None, None, maker.channels))
+        return image, target
+
+    def _padding(self) -> dict[str, tf.Tensor]:
+        padding = {"mask": tf.constant(MASK_PADDING["mask"], tf.uint8)}
+        return padding | {name: tf.constant(maker.padding, maker.dtype) for name, maker in self.maps.items()}
+
+    def _padded(self, batches: tf.data.Dataset) -> tf.data.Dataset:
+        padding = self._padding()
+        return batches.map(as_it_is(lambda batch: pad_edges(batch, self.size_multiple, padding)))

@@ -56,10 +56,21 @@ def test_a_run_keeps_its_costs(plugins, config):
     assert costs["flops_image_shape"] == [18, 24, 1]
     # 36 + 4 * 4 of the batch normalisation + 72 and 2 biases.
     assert costs["parameters"] == 36 + 16 + 72 + 2
-    # 3 epochs of 3 steps: 2 intervals each, without the one of the first two steps.
-    assert costs["steps_timed"] == 5 and 0 < costs["step_ms"] < 60_000
+    # 3 epochs of 3 steps: one interval each, as the last is none, and the first two steps do not count.
+    assert costs["steps_timed"] == 2 and 0 < costs["step_ms"] < 60_000
     assert 100 < costs["memory_mib"] < 100_000
     assert ("energy_j" in costs["absent"]) == (costs["energy_j"] is None)
+
+
+@pytest.mark.parametrize("batch_size, steps", [(4, 2), (8, 1)])
+def test_epochs_of_a_step_or_two_are_timed_by_their_mean(plugins, config, batch_size, steps):
+    """Their last step is told right behind the one before: no time lies between."""
+    made = config(f"train.batch_size={batch_size}", "train.epochs=4")
+    folder = Path(run_experiment(plugins, made).out_dir)
+    costs, history = (json.loads((folder / f"{name}.json").read_text()) for name in ("costs", "history"))
+    means = sorted(1000 * epoch["train_seconds"] / steps for epoch in history[1:])
+    assert history[-1]["step"] == 4 * steps and costs["steps_timed"] == 3
+    assert costs["step_ms"] == pytest.approx(means[1], rel=1e-4)
 
 
 def test_an_operation_that_cannot_be_counted_is_said_in_the_record(plugins, config, monkeypatch):

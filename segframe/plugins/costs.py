@@ -3,8 +3,9 @@
     parameters             numbers that are trained or kept with the weights
     flops                  of the prediction of one image (flops.py), null where they cannot be counted
     flops_image_shape      (height, width, channels) of that image: the data's largest, padded for the network
-    step_ms                median time from one training step to the next, data included, without the first
-    steps_timed            over how many
+    step_ms                median time from one training step to the next, data included, without the first;
+                           an epoch of one or two steps counts with its mean
+    steps_timed            over how many such times
     memory_mib             most that the process has held in main memory (resident set)
     gpu_memory_mib         most that TensorFlow has used of the GPU's
     energy_j, energy_of    Joules of the training, validation included, and the device that tells (energy.py)
@@ -73,20 +74,29 @@ class Costs:
         self.joules_before = 0.0
         self.steps = 0
         self.intervals: list[float] = []
+        self.of_epoch: list[float] = []
         self.last: float | None = None
+        self.epoch_began: int | None = None
         self.metered = time.perf_counter()
 
     def on_step(self, step: int, logs: dict[str, Any]) -> None:
         now = time.perf_counter()
         self.steps += 1
         if self.last is not None and self.steps > COLD_STEPS:
-            self.intervals.append(now - self.last)
+            self.of_epoch.append(now - self.last)
         self.last = now
         if now - self.metered > ENERGY_EVERY_S:
             self.metered = now
             self.meter.joules()
 
     def on_epoch(self, epoch: int, logs: dict[str, Any]) -> None:
+        # An epoch's last step is told when its loss is read, right behind the one before where steps end in
+        # turn (on a CPU): the last interval is none.
+        if len(self.of_epoch) > 1:
+            self.intervals += self.of_epoch[:-1]
+        elif self.epoch_began is not None:
+            self.intervals.append(logs["train_seconds"] / (logs["step"] - self.epoch_began))
+        self.of_epoch, self.epoch_began = [], logs["step"]
         self.last = None  # what comes between is validation
         self.meter.joules()
 
@@ -99,7 +109,7 @@ class Costs:
     def close(self) -> None:
         absent = {}
         if not self.intervals:
-            absent["step_ms"] = f"{self.steps} steps, none of them warm and followed by another one"
+            absent["step_ms"] = f"{self.steps} steps, none of them warm and timed"
         if self.meter.absent:
             absent["energy_j"] = self.meter.absent
         if not self.gpu:

@@ -82,17 +82,21 @@ def measured(label: str, words: list[str], rounds: int) -> dict[str, Any]:
             own = [f"train.determinism={way.split()[0]}", f"run_dir={folder}/{number}", f"runs_dir={folder}"]
             processes.append(spawn.Process(target=worker, args=(theirs, [*words, *own])))
             processes[-1].start()
-            said = pipes[way].recv()
+        for way, pipe in pipes.items():
+            said = pipe.recv()
             if said != "ready":
                 return _failed(label, words, way, said, processes)
         times: dict[str, list[float]] = {way: [] for way in WAYS}
+        for pipe in pipes.values():
+            pipe.send("epoch")  # the first compiles, and is not timed: all at once
         for number in range(rounds + 1):
             for way, pipe in pipes.items():
-                pipe.send("epoch")
+                if number:
+                    pipe.send("epoch")
                 answer = pipe.recv()
                 if isinstance(answer, str):
                     return _failed(label, words, way, answer, processes)
-                if number:  # the first epoch compiles
+                if number:
                     times[way].append(answer)
         for pipe in pipes.values():
             pipe.send("stop")

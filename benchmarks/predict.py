@@ -28,7 +28,7 @@ from predict_torch import CLASSES, Torch, images
 DEPTH = 4
 
 
-def saved(folder: Path, filters: int, size: int):
+def saved(folder: Path, filters: int, size: int, xla: bool):
     """A run's weights file, of a network that was not trained."""
     from segframe.catalog import build
     from segframe.export import save_weights
@@ -45,7 +45,7 @@ def saved(folder: Path, filters: int, size: int):
         "class_names": ["background", "object"],
         "image_shape": shape,
         "versions": versions(plugin_manager()),
-        "xla": False,
+        "xla": xla,
     }
     save_weights(folder / "model.weights.h5", model, facts)
     return model
@@ -155,7 +155,7 @@ def main() -> None:
     torch = Torch(arguments.filters, arguments.size)
     comparable = torch.facts.get("cuda") == gpu  # otherwise one of the two would run on the CPU
     with tempfile.TemporaryDirectory() as folder:
-        network = saved(Path(folder), arguments.filters, arguments.size)
+        network = saved(Path(folder), arguments.filters, arguments.size, xla=gpu)  # as train.xla=auto
         model = load_model(folder)
         beside = torch if comparable else None
         rows = [
@@ -168,6 +168,7 @@ def main() -> None:
         "command": " ".join(["python benchmarks/predict.py", *_given(arguments)]),
         "network": f"U-Net, depth {DEPTH}, {arguments.filters} filters, {network.count_params():,} weights",
         "size": arguments.size,
+        "xla": gpu,
         "rows": rows,
         "command_seconds_per_image": seconds,
         "training_peak_gib_256_batch_1": training_memory(network) if gpu else None,

@@ -29,9 +29,10 @@ def set_up(config: Mapping[str, Any], record: Record) -> bool:
     keras.utils.set_random_seed(config["seed"])
     precision = config["train"]["precision"]
     keras.config.set_dtype_policy(precision if precision == "float32" else f"mixed_{precision}")
-    if config["train"]["determinism"] == "strict":
+    strict = config["train"]["determinism"] == "strict"
+    if strict:
         tf.config.experimental.enable_op_determinism()  # for the rest of this process: nothing turns it off
-    return _xla(config["train"]["xla"])
+    return _xla(config["train"]["xla"], strict)
 
 
 def cores() -> int:
@@ -89,13 +90,20 @@ def use_threads(threads: int) -> None:
             )
 
 
-def _xla(asked: bool | str) -> bool:
+def _xla(asked: bool | str, strict: bool) -> bool:
     import tensorflow as tf
 
     if asked != "auto":
         return bool(asked)
-    there = bool(tf.config.list_physical_devices("GPU"))
-    log.info(
-        "train.xla=auto: %s.", "on (a GPU is there)" if there else "off (no GPU; XLA is slower on a CPU)"
-    )
-    return there
+    on, why = xla_of_auto(gpu=bool(tf.config.list_physical_devices("GPU")), strict=strict)
+    log.info("train.xla=auto: %s (%s).", "on" if on else "off", why)
+    return on
+
+
+def xla_of_auto(*, gpu: bool, strict: bool) -> tuple[bool, str]:
+    """Whether train.xla=auto compiles, and why."""
+    if not gpu:
+        return False, "no GPU; XLA is slower on a CPU"
+    if strict:
+        return False, "train.determinism=strict: XLA's max pooling has no deterministic gradient on a GPU"
+    return True, "a GPU is there"

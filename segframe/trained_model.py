@@ -75,8 +75,7 @@ class TrainedModel:
         checked = self._checked(images)
         if not len(checked):
             return np.zeros((*checked.shape[:3], len(self.class_names)), np.float32)
-        with custom_ops(allowed=not self.xla):
-            return self._logits(tf.constant(checked)).numpy()
+        return self._on_device(checked).numpy()
 
     def predict(self, images: Any, batch_size: int | None = None) -> np.ndarray:
         """Class ids of raw images, (batch, height, width) uint8; positions in `class_names`.
@@ -96,8 +95,14 @@ class TrainedModel:
         checked = self._checked(images)
         ids = np.zeros(checked.shape[:3], np.uint8)
         for start in range(0, len(checked), at_once):
-            ids[start : start + at_once] = self(checked[start : start + at_once]).argmax(-1)
+            logits = self._on_device(checked[start : start + at_once])
+            # There, not here: the logits are 4 * num_classes times what is brought from a GPU then.
+            ids[start : start + at_once] = tf.cast(tf.argmax(logits, axis=-1), tf.uint8).numpy()
         return ids
+
+    def _on_device(self, checked: np.ndarray) -> tf.Tensor:
+        with custom_ops(allowed=not self.xla):
+            return self._logits(tf.constant(checked))
 
     def _of_its_size(self, image: tf.Tensor) -> tf.Tensor:
         """By a graph for this very size: the last bits of a graph for several depend on which came first."""

@@ -16,8 +16,8 @@ from hydra_plugins.segframe_optuna.space import read_space
 from segframe.errors import SegframeError
 
 optuna = pytest.importorskip("optuna", reason="pip install -e '.[optuna]'")
-from hydra_plugins.segframe_optuna.report import Report  # noqa: E402
-from hydra_plugins.segframe_optuna.search import Search  # noqa: E402
+from hydra_plugins.segframe_optuna._report import Report  # noqa: E402
+from hydra_plugins.segframe_optuna._search import Search  # noqa: E402
 
 SPACE = ("rate=tag(log, interval(1e-5,1e-1))", "width=range(2,9)", "kind=choice(a,b)")
 GIVEN = {"n_trials": 20, "timeout_seconds": None, "n_jobs": 1, "sampler": "tpe", "startup_trials": 3,

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from segframe.record import Record
-from segframe.runtime import set_up
+from segframe.runtime import set_up, xla_of_auto
 
 
 @pytest.fixture(autouse=True)
@@ -59,6 +59,14 @@ def test_precision_is_kerass_policy_with_weights_in_float32(record, precision, c
     assert (layer.compute_dtype, layer.variable_dtype) == (compute, "float32")
     set_up(config(), record)
     assert keras.config.dtype_policy().name == "float32"
+
+
+def test_xla_by_default_is_for_gpus_but_not_with_strict_determinism():
+    # On an H100 XLA refused a U-Net then: "GPU MaxPool gradient ops do not yet have a deterministic XLA
+    # implementation".
+    assert xla_of_auto(gpu=True, strict=False)[0]
+    assert not xla_of_auto(gpu=True, strict=True)[0] and "strict" in xla_of_auto(gpu=True, strict=True)[1]
+    assert not xla_of_auto(gpu=False, strict=False)[0]
 
 
 def test_xla_is_what_was_asked_for_and_auto_is_said(record, caplog):

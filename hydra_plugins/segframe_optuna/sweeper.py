@@ -20,7 +20,7 @@ from hydra_plugins.segframe_optuna.space import grid_points, read_space
 from segframe.errors import SegframeError
 
 if TYPE_CHECKING:
-    from hydra_plugins.segframe_optuna.search import Search
+    from hydra_plugins.segframe_optuna._search import Search
 
 log = logging.getLogger("segframe")
 
@@ -60,9 +60,9 @@ class OptunaSweeper(Sweeper):
                 checker.config([*fixed, *(f"{k}={w}" for k, w in (base | {key: word}).items())])
 
         from hydra_plugins.segframe_launcher import sweep
-        from hydra_plugins.segframe_optuna.report import Report
-        from hydra_plugins.segframe_optuna.samplers import make_sampler
-        from hydra_plugins.segframe_optuna.search import Search
+        from hydra_plugins.segframe_optuna._report import Report
+        from hydra_plugins.segframe_optuna._samplers import make_sampler
+        from hydra_plugins.segframe_optuna._search import Search
 
         make_sampler(self.checked, space, 0)
         checker.with_data()

@@ -9,7 +9,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from hydra_plugins.segframe_optuna.search import Search, outcome_of
+from hydra_plugins.segframe_optuna._search import Search, outcome_of
 from segframe.atomic import write_json
 
 LEAST_FOR_IMPORTANCE = 10  # finished trials; of fewer it says nothing

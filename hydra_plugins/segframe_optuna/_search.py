@@ -10,11 +10,11 @@ from typing import Any
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from hydra_plugins.segframe_launcher.sweep import Job
+from hydra_plugins.segframe_optuna._samplers import make_sampler
+from hydra_plugins.segframe_optuna._study import open_study
 from hydra_plugins.segframe_optuna.owner import alive, this_process
-from hydra_plugins.segframe_optuna.samplers import make_sampler
 from hydra_plugins.segframe_optuna.settings import Settings
 from hydra_plugins.segframe_optuna.space import Space, grid_points
-from hydra_plugins.segframe_optuna.study import open_study
 from segframe.errors import SegframeError
 from segframe.plugins.trial import OBJECTIVE, make_pruner
 from segframe.record import Record

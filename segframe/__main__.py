@@ -15,6 +15,7 @@ from segframe.console import set_up_console
 from segframe.errors import SegframeError, nearest
 from segframe.hiding import hide
 from segframe.interrupt import Interrupted
+from segframe.out_of_memory import out_of_memory
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -43,8 +44,12 @@ def main(arguments: list[str] | None = None) -> int:
         return 141
     except SegframeError as error:
         return failed(error, debug)
-    except Exception:
-        print(hide(traceback.format_exc()), end="", file=sys.stderr)
+    except Exception as error:
+        told = out_of_memory(error)
+        if told is None or debug:
+            print(hide(traceback.format_exc()), end="", file=sys.stderr)
+        if told is not None:
+            print(f"Error: {hide(told)}", file=sys.stderr)
         return 1
 
 

@@ -18,10 +18,9 @@ from segframe.console import set_up_console
 from segframe.errors import SegframeError
 from segframe.hiding import hide, with_secrets
 from segframe.interrupt import Interrupted, Pruned
+from segframe.out_of_memory import out_of_memory
 
 log = logging.getLogger("segframe")
-
-LESS_MEMORY = "a smaller train.batch_size, model.filters or dataset.size needs less"
 
 
 def main(config_file: str, result_file: str, parent: str) -> int:
@@ -54,10 +53,8 @@ def main(config_file: str, result_file: str, parent: str) -> int:
         return 2
     except Exception as error:
         print(hide(traceback.format_exc()), end="", file=sys.stderr)
-        told = hide(f"{type(error).__name__}: {error}")
-        if type(error).__name__ in ("MemoryError", "ResourceExhaustedError"):  # the latter is TensorFlow's
-            told = f"out of memory: {LESS_MEMORY}\n{told}"
-        write_json(Path(result_file), {**found, "error": told})
+        told = out_of_memory(error) or f"{type(error).__name__}: {error}"
+        write_json(Path(result_file), {**found, "error": hide(told)})
         return 1
     write_json(Path(result_file), {**found, "objective": result.objective, "scores": result.scores})
     return 0

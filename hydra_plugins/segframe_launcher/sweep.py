@@ -24,8 +24,8 @@ from hydra_plugins.segframe_launcher.sweep_table import print_table
 from segframe.atomic import write_json, write_text
 from segframe.catalog import build
 from segframe.hiding import expose, hide, without_secrets
-from segframe.job import LESS_MEMORY
 from segframe.manager import Plugins
+from segframe.out_of_memory import LESS_MEMORY
 from segframe.record import RUNNING, Record
 from segframe.tracker import FAILED, FINISHED, KILLED
 from segframe.tracking import link

@@ -67,6 +67,7 @@ def put_together(
     from segframe.runtime import set_up
 
     xla = set_up(config, record)
+    from segframe import norm_statistics
     from segframe.evaluator import Evaluator
     from segframe.experiment import Run
     from segframe.outputs import check_outputs
@@ -105,6 +106,14 @@ def put_together(
 
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     optimizer.build(model.trainable_variables)
+    anew, why = norm_statistics.needed(train["norm_statistics"], model, train["weight_average"] is not None)
+    if why:
+        log.info(
+            "train.norm_statistics=%s: %s (%s).",
+            train["norm_statistics"],
+            f"taken anew over up to {norm_statistics.MOST_BATCHES} training batches" if anew else "running",
+            why,
+        )
     steps = Steps(
         model,
         loss,
@@ -115,6 +124,7 @@ def put_together(
         xla=xla,
         full_size=pipeline.full_size,
         average=WeightAverage(model, train["weight_average"]) if train["weight_average"] else None,
+        norm_statistics=anew,
     )
     requested = build_requested(plugins, config["metrics"], dataset.class_names, **mask_facts(dataset))
     known = record.read("record.json")

@@ -89,6 +89,7 @@ class Train(TypedDict):
     xla: bool | Literal["auto"]
     determinism: Literal["auto", "strict"]
     weight_average: Annotated[float, _between(0, 1)] | None
+    norm_statistics: Literal["auto", "running", "recomputed"]
     early_stopping_epochs: Annotated[int, _at_least(1)] | None
     score_test_at: list[Annotated[int, _at_least(1)]]
     resume: Literal["auto", "must", "never"]

@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from segframe.custom_ops import custom_ops
+from segframe.norm_statistics import NormStatistics
 from segframe.normalisation import Normalisation
 from segframe.outputs import first, output_weights, predictor
 from segframe.weight_average import WeightAverage
@@ -23,6 +24,7 @@ class Steps:
         augmented: training images arrive scaled already (see segframe.pipeline).
         xla: compile with XLA, once for every image size.
         average: takes in the weights after each update.
+        norm_statistics: batch normalisation's are to be taken anew before scoring.
         full_size: (height, width) of a padded batch that has the data's largest image. Batches of this size
             have a graph of their own, for their number of images; all others of that number share one for
             any size. So the graph of a batch, and with it the last bits, depends on nothing but its own
@@ -40,6 +42,7 @@ class Steps:
         augmented: bool,
         xla: bool,
         average: WeightAverage | None = None,
+        norm_statistics: bool = False,
         full_size: tuple[int, int] | None = None,
     ):
         self.model, self.loss = model, loss
@@ -51,6 +54,8 @@ class Steps:
         self.train = self._compiled(self._train, xla)
         self.evaluate = self._compiled(self._evaluate, xla)
         self.evaluate_tiles = self._compiled(self._evaluate_tiles, xla)
+        self.norm_statistics = NormStatistics(model, self._normalised) if norm_statistics else None
+        self._take_in = self._compiled(self._taken_in, xla)
 
     def _compiled(self, step, xla: bool):
         def traced(image, target):
@@ -102,7 +107,7 @@ class Steps:
 
     def _trained_loss(self, image: tf.Tensor, target: dict[str, tf.Tensor]) -> tf.Tensor:
         """(batch,) loss of each image, of all outputs together."""
-        outputs = self.model(normalise(image, self.normalisation, scaled=self.augmented), training=True)
+        outputs = self.model(self._normalised(image), training=True)
         losses = [self.loss(target, self._all_classes(logits)) for logits in keras.tree.flatten(outputs)]
         if len(losses) == 1:
             return losses[0]
@@ -110,6 +115,18 @@ class Steps:
         return tf.add_n(
             [weight / total * loss for weight, loss in zip(self.output_weights, losses, strict=True)]
         )
+
+    def _normalised(self, image: tf.Tensor) -> tf.Tensor:
+        """Images as training batches have them -> what the model takes."""
+        return normalise(image, self.normalisation, scaled=self.augmented)
+
+    def take_in(self, image: tf.Tensor) -> None:
+        """NormStatistics.take_in, compiled."""
+        self._take_in(image, {})
+
+    def _taken_in(self, image: tf.Tensor, target: dict[str, tf.Tensor]) -> None:
+        assert self.norm_statistics is not None
+        self.norm_statistics.take_in(image)
 
     def logits(self, image: tf.Tensor) -> tf.Tensor:
         """Raw images -> (batch, height, width, num_classes) float32 logits of the prediction."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import math
 import time
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from segframe.errors import SegframeError
@@ -52,7 +54,7 @@ class Loop:
             self.batches = run.pipeline.full_batches(self.state.step)
         else:
             self.batches = run.pipeline.stream(self.state.epoch, self.state.step_in_epoch)
-        self.average = run.metrics.steps.average
+        self.average, self.norm_statistics = run.metrics.steps.average, run.metrics.steps.norm_statistics
         self.said_wait = False
 
     def call(self, method: str, *arguments: Any) -> None:
@@ -64,7 +66,7 @@ class Loop:
         state = self.state
         while state.epoch < self.settings["epochs"] and not state.stopped:
             self._steps()
-            with self.average.in_place() if self.average else nullcontext():
+            with self._as_scored():
                 self._end_epoch()
             self._save_and_leave(due=state.epoch == self.settings["epochs"] or state.stopped)
 
@@ -116,6 +118,24 @@ class Loop:
         self.call("on_step", state.step, {"loss": loss, "images": images})
         state.count(loss, images)
 
+    @contextmanager
+    def _as_scored(self) -> Iterator[None]:
+        """The model as it is scored and kept; training goes on from what it was."""
+        scored = self.has_val or self.state.epoch + 1 in self.settings["score_test_at"]
+        with ExitStack() as within:
+            if self.average:
+                within.enter_context(self.average.in_place())
+            if self.norm_statistics and scored:
+                images, take_in = self._images_of(self.state.epoch), self.run.metrics.steps.take_in
+                within.enter_context(self.norm_statistics.in_place(images, take_in))
+            yield
+
+    def _images_of(self, epoch: int) -> Iterator[Any]:
+        """Training batches for batch normalisation's statistics: the same again when a run is continued."""
+        from segframe.norm_statistics import MOST_BATCHES
+
+        return (batch["image"] for batch in islice(self.run.pipeline.train(epoch), MOST_BATCHES))
+
     def _end_epoch(self) -> None:
         state, run = self.state, self.run
         entry: dict[str, Any] = {"epoch": state.epoch + 1, "step": state.step, **state.epoch_numbers()}
@@ -160,8 +180,12 @@ class Loop:
             log.warning("train.score_test_at: epochs %s were not reached.", ", ".join(map(str, missed)))
         if self.has_val:
             state.load_best()
-        elif self.average:
-            self.average.adopt()
+        else:
+            if self.average:
+                self.average.adopt()
+            if self.norm_statistics:
+                images = self._images_of(state.epoch - 1)
+                self.norm_statistics.recompute(images, run.metrics.steps.take_in)
         scores: dict[str, float | None] = {}
         per_image: dict[str, dict[str, list[Any]]] = {}
         confusion: dict[str, list[list[int]]] = {}

@@ -1,0 +1,118 @@
+"""Batch normalisation's means and variances, taken anew before a model is scored (train.norm_statistics)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+MOST_BATCHES = 200
+"""Of training, that they are taken over; as many as in the paper."""
+NOISE = {"Dropout": "rate", "AlphaDropout": "rate", "GaussianDropout": "rate", "GaussianNoise": "stddev"}
+"""Keras's layers that draw random numbers in training, and what turns each off when it is 0."""
+
+
+class NormStatistics:
+    """What a model's batch normalisations normalise by at inference, without what training adds to it.
+
+    The running mean and variance that training leaves behind are of its last few batches, of weights that
+    have changed since, and with dropout: a layer behind it then saw a larger variance than it does at
+    inference, much larger where a kernel's weights add up to about nothing and what it sees is flat. An
+    average of weights (train.weight_average) never had any of its own. Here both are taken over training
+    batches with the weights as they are and dropout off. Of the mean m_k and the variance v_k in batch k of
+    n_k images:
+
+        mean = sum_k n_k m_k / sum_k n_k,        variance = sum_k n_k v_k / sum_k n_k
+
+    Args:
+        model: built.
+        normalised: raw images of a training batch -> what the model takes.
+
+    Source:
+        Wu and Johnson 2021, https://arxiv.org/abs/2105.07576 (section 3); Li et al. 2019,
+        https://arxiv.org/abs/1801.05134, on dropout. The mean of the batches' variances, as PyTorch's
+        torch.optim.swa_utils.update_bn has it.
+    """
+
+    def __init__(self, model: keras.Model, normalised: Callable[[tf.Tensor], tf.Tensor]):
+        self.model, self.normalised = model, normalised
+        self.norms = batch_norms(model)
+        self.variables = [v for norm in self.norms for v in (norm.moving_mean, norm.moving_variance)]
+        self._kept = tf.Variable(0.0, trainable=False, name="kept_share")
+
+    def take_in(self, image: tf.Tensor) -> None:
+        """A batch's means and variances; to be compiled."""
+        kept = self._kept.value()
+        changes: list[tuple[Any, str, Any]] = [(norm, "momentum", kept) for norm in self.norms]
+        changes += [(layer, name, 0.0) for layer, name in noises(self.model)]
+        with _with(changes):
+            self.model(self.normalised(image), training=True)
+
+    def recompute(self, images: Iterable[tf.Tensor], take_in: Callable[[tf.Tensor], None]) -> None:
+        """Take them over these batches of raw images.
+
+        Args:
+            take_in: the method of this name, compiled.
+        """
+        seen = 0
+        for image in images:
+            self._kept.assign(seen / (seen + image.shape[0]))
+            take_in(image)
+            seen += image.shape[0]
+
+    @contextmanager
+    def in_place(self, images: Iterable[tf.Tensor], take_in: Callable[[tf.Tensor], None]) -> Iterator[None]:
+        """The model has them within, and those of training again after it: scoring leaves no trace."""
+        own = [tf.identity(variable.value) for variable in self.variables]
+        try:
+            self.recompute(images, take_in)
+            yield
+        finally:
+            for variable, value in zip(self.variables, own, strict=True):
+                variable.assign(value)
+
+
+def batch_norms(model: keras.Model) -> list[keras.layers.BatchNormalization]:
+    """Those that change in training, of nested models too."""
+    found = (layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization))
+    return [layer for layer in found if layer.trainable]
+
+
+def noises(model: keras.Model) -> list[tuple[keras.layers.Layer, str]]:
+    """The layers that draw random numbers in training, each with the attribute that turns it off."""
+    kinds = [(getattr(keras.layers, kind), name) for kind, name in NOISE.items()]
+    return [
+        (layer, name)
+        for layer in model._flatten_layers()
+        for kind, name in kinds
+        if isinstance(layer, kind) and getattr(layer, name)
+    ]
+
+
+def needed(asked: str, model: keras.Model, averaged: bool) -> tuple[bool, str]:
+    """Whether train.norm_statistics takes them anew, and why."""
+    norms, noisy = batch_norms(model), noises(model)
+    if asked == "running":
+        return False, ""
+    if not norms:
+        return False, "the model has no batch normalisation" if asked == "recomputed" else ""
+    if asked == "recomputed":
+        return True, ""
+    why = [*(["dropout"] if noisy else []), *(["train.weight_average"] if averaged else [])]
+    return bool(why), " and ".join(why)
+
+
+@contextmanager
+def _with(changes: list[tuple[Any, str, Any]]) -> Iterator[None]:
+    """Attributes of layers changed within. Not by their own setattr, which would take a tensor as theirs."""
+    before = [(layer, name, getattr(layer, name)) for layer, name, _ in changes]
+    try:
+        for layer, name, value in changes:
+            object.__setattr__(layer, name, value)
+        yield
+    finally:
+        for layer, name, value in before:
+            object.__setattr__(layer, name, value)

@@ -3,7 +3,6 @@
     python benchmarks/study.py losses --data DIR --out losses.json            3 losses, 3 sets, 3 seeds
     python benchmarks/study.py upsampling --data DIR --out upsampling.json    4 ways up, 2 sets, 3 seeds
     python benchmarks/study.py cars --data DIR --out cars.json                the slides' table
-    python benchmarks/study.py upsampling_time --data DIR --out time.json --seeds 1 --jobs 1
     python benchmarks/study.py all --data DIR --out all.json --jobs 8 --gpus 2 --deadline 420 --stop 540
     python benchmarks/study.py losses --out losses.json --report              the tables, as markdown
 

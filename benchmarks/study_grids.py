@@ -11,7 +11,7 @@ OWN_NAME = ("membrane", "camvid")
 """Sets whose class 0 is no background: it must count in the distance-aware loss as well."""
 LOSSES = ("cross_entropy", "cross_entropy_dice", "distance_aware")
 WAYS_UP = ("transpose", "bilinear", "nearest", "subpixel")
-BASELINES = {"losses": "cross_entropy", "upsampling": "transpose", "upsampling_time": "transpose"}
+BASELINES = {"losses": "cross_entropy", "upsampling": "transpose"}
 """What the other recipes of a grid are compared with, seed by seed."""
 
 
@@ -62,15 +62,6 @@ def upsampling(seeds: int) -> list[Job]:
     ]
 
 
-def upsampling_time(seeds: int) -> list[Job]:
-    """Their speed: short runs, to be run one at a time on an otherwise idle machine (--jobs 1)."""
-    return [
-        Job("upsampling_time", "membrane", up, seed, (*_way_up(up), *_SHORT))
-        for seed in range(seeds)
-        for up in WAYS_UP
-    ]
-
-
 def cars(seeds: int) -> list[Job]:
     """The slides' table."""
     return [
@@ -80,8 +71,7 @@ def cars(seeds: int) -> list[Job]:
     ]
 
 
-_SHORT = ("train.epochs=8", "train.steps_per_epoch=25", "optimizer.schedule.warmup_steps=10", "metrics=none")
-GRIDS = {"losses": losses, "upsampling": upsampling, "upsampling_time": upsampling_time, "cars": cars}
+GRIDS = {"losses": losses, "upsampling": upsampling, "cars": cars}
 ALL = ("cars", "losses", "upsampling")
 
 

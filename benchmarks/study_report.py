@@ -21,11 +21,6 @@ EXTRA = {
     ("upsampling", "membrane"): {"test/iou/membrane": "IoU membrane"},
     "cars": {"test/pixel_accuracy": "pixel accuracy"},
 }
-TIMES = {
-    "images_per_second": "images/s",
-    "parameters": "parameters",
-}
-"""Of runs that had the machine for themselves: those of other grids shared it."""
 COSTS = {
     "parameters": "parameters",
     "checkerboard/period2_share": "period-2 share",
@@ -55,7 +50,7 @@ def paired(runs: Sequence[Run], baseline: Sequence[Run], key: str) -> list[float
 
 
 def number_of(run: Run, key: str) -> float | None:
-    """A score, or one of COSTS and TIMES; None where the run does not have it."""
+    """A score, or one of COSTS; None where the run does not have it."""
     if key in run["scores"]:
         return run["scores"][key]
     found: Any = run
@@ -74,9 +69,6 @@ def report(study: Mapping[str, Any]) -> str:
             recipe: [run for run in chosen if run["recipe"] == recipe]
             for recipe in dict.fromkeys(run["recipe"] for run in chosen)
         }
-        if grid == "upsampling_time":
-            lines += [f"### {grid}: {data}", "", *_means(by_recipe, TIMES), ""]
-            continue
         scores = {**HEADINGS, **EXTRA.get(grid, {}), **EXTRA.get((grid, data), {})}
         lines += [f"### {grid}: {data}", "", *_means(by_recipe, scores), ""]
         base = by_recipe.get(BASELINES.get(grid, ""))
@@ -131,15 +123,7 @@ def _table(by_recipe: Mapping[str, Sequence[Run]], headings: Mapping[str, str], 
 
 def _digits(key: str) -> str:
     """How a number is written: pixels to hundredths, scores to four places, costs to three digits."""
-    return (
-        ".2f"
-        if "hd95" in key
-        else "d"
-        if key == "parameters"
-        else ".3g"
-        if key in {**TIMES, **COSTS}
-        else ".4f"
-    )
+    return ".2f" if "hd95" in key else "d" if key == "parameters" else ".3g" if key in COSTS else ".4f"
 
 
 def _mean(values: Sequence[float], digits: str) -> str:

@@ -224,6 +224,19 @@ def mlflow_model_of(client, model_id, folder):
     return Model.load(files), files
 
 
+def test_an_environment_without_pip_is_nothing_to_warn_of(monkeypatch, capfd):
+    from mlflow.utils import environment
+
+    from segframe.plugins.mlflow_model import _environment_without_pip
+
+    monkeypatch.setattr(environment, "_get_package_version", lambda package: None)  # as in uv's environments
+    with _environment_without_pip():
+        environment._mlflow_conda_env()
+    assert "pip" not in capfd.readouterr().err
+    environment._mlflow_conda_env()
+    assert "Failed to resolve installed pip version" in capfd.readouterr().err
+
+
 @pytest.mark.parametrize("name, log_model", [("a/b", True), ("a:b", True), ("  ", True), ("a", False)])
 def test_a_name_that_no_model_can_have_is_refused(name, log_model):
     with pytest.raises(SegframeError, match=r"tracker\.register_as: expected"):

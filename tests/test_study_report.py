@@ -63,5 +63,3 @@ def test_scores_at_epochs_and_costs_have_tables_of_their_own():
     measured = {"checkerboard": {"period2_share": 0.25}, "parameters": 1234}
     text = report({"runs": [run("nearest", 0, 0.7, grid="upsampling", **measured)]})
     assert "| `nearest` | 1 | 1234 | 0.25 |" in text
-    text = report({"runs": [run("nearest", 0, 0.7, grid="upsampling_time", images_per_second=123.4)]})
-    assert "| `nearest` | 1 | 123 |" in text and "IoU" not in text  # of 200 steps, to nobody's use

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,14 +55,15 @@ def log_saved_model(client: MlflowClient, run_id: str, saved_model: Path) -> str
         )
         # MLflow's files around an empty module, whose place the SavedModel takes as it is: to load it and
         # save it again would trace the network twice.
-        save_model(
-            tf.Module(),
-            path=f"{folder}/model",
-            mlflow_model=model,
-            signature=signature,
-            input_example=_example(saved_model),
-            pip_requirements=_requirements(tf.__version__),
-        )
+        with _environment_without_pip():
+            save_model(
+                tf.Module(),
+                path=f"{folder}/model",
+                mlflow_model=model,
+                signature=signature,
+                input_example=_example(saved_model),
+                pip_requirements=_requirements(tf.__version__),
+            )
         place = Path(folder, "model", model.flavors["tensorflow"]["saved_model_dir"])
         shutil.rmtree(place)
         shutil.copytree(saved_model, place)
@@ -68,6 +72,21 @@ def log_saved_model(client: MlflowClient, run_id: str, saved_model: Path) -> str
     # Last, since it is what says that the model is there.
     client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
     return logged.model_id
+
+
+@contextmanager
+def _environment_without_pip() -> Iterator[None]:
+    """Where uv made the environment there is no pip whose version conda.yaml could name: nothing to warn of."""
+
+    def other(record: logging.LogRecord) -> bool:
+        return "Failed to resolve installed pip version" not in record.getMessage()
+
+    log = logging.getLogger("mlflow.utils.environment")
+    log.addFilter(other)
+    try:
+        yield
+    finally:
+        log.removeFilter(other)
 
 
 def register(client: MlflowClient, run_id: str, model_id: str, name: str) -> None:

@@ -76,7 +76,7 @@ def log_saved_model(client: MlflowClient, run_id: str, saved_model: Path) -> str
 
 @contextmanager
 def _environment_without_pip() -> Iterator[None]:
-    """Where uv made the environment there is no pip whose version conda.yaml could name: nothing to warn of."""
+    """Where uv made the environment there is no pip for conda.yaml to name: nothing to warn of."""
 
     def other(record: logging.LogRecord) -> bool:
         return "Failed to resolve installed pip version" not in record.getMessage()

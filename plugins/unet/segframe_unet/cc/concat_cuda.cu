@@ -8,10 +8,11 @@
 // By what rows and addresses are multiples of:
 //   VectorKernel       multiples of 16 bytes: a load and a store each, in the order of the whole; a thread moves
 //                      kVectors vectors, and its loads are under way together
-//   StagedConcatKernel rows of 16 bytes or more: a block brings its rows to shared memory by aligned vectors, then
-//                      puts a vector of the destination together from the one or two pieces that it covers
-//   StagedSplitKernel  the way back
-//   ShiftConcatKernel, ShiftSplitKernel   the same without shared memory, for rows that are too long for it
+//   ShiftConcatKernel  rows of 16 bytes or more: a vector of the destination is put together from the one or two
+//                      pieces of source that it covers, loaded by aligned vectors
+//   StagedSplitKernel  the way back: the same, but a block brings its rows to shared memory first, as the pieces of
+//                      a part lie far apart in the whole
+//   ShiftSplitKernel   the same without shared memory, for rows that are too long for it
 //   UnitKernel         anything else, unit by unit: parts of one or two channels
 namespace segframe {
 namespace {
@@ -31,8 +32,7 @@ struct Plan {
   int64_t rows;
   int64_t units[kMaxParts];       // a row of each part
   int64_t offset[kMaxParts + 1];  // in a row of the whole; its end last
-  int64_t block_rows;             // staged: rows of a block
-  int stage[kMaxParts];           // StagedConcatKernel: where a part's rows begin in shared memory, in bytes
+  int64_t block_rows;             // StagedSplitKernel: rows of a block
   int64_t chunks;                 // ShiftSplitKernel: blocks of a row
   char* part[kMaxParts];
   char* whole;
@@ -179,55 +179,6 @@ __device__ inline ulonglong2 GatherShared(const char* here, int left, const char
   return {Merge(value.x, rest.x, left), Merge(value.y, rest.y, left - 8)};
 }
 
-// Brings `bytes` bytes to shared memory, to where they lie as they do in a vector: `stage` is aligned, and what
-// comes before them in their vector too. Of no effect before __pipeline_wait_prior and __syncthreads.
-__device__ inline void Stage(char* stage, const char* start, int bytes) {
-  const int skew = reinterpret_cast<uintptr_t>(start) & 15;
-  for (int at = threadIdx.x * 16; at < skew + bytes; at += kThreads * 16)
-    __pipeline_memcpy_async(stage + at, start - skew + at, 16);
-}
-
-__device__ inline void WaitForStage() {
-  __pipeline_commit();
-  __pipeline_wait_prior(0);
-  __syncthreads();
-}
-
-// Units are bytes. A block takes plan.block_rows rows and, as its last vector may reach into it, one more.
-__global__ void __launch_bounds__(kThreads) StagedConcatKernel(const __grid_constant__ Plan plan) {
-  extern __shared__ uint4 stage[];
-  __shared__ int begins[kMaxParts];
-  char* const shared = reinterpret_cast<char*>(stage);
-  const int width = static_cast<int>(plan.offset[plan.parts]);
-  const int64_t first_row = blockIdx.x * plan.block_rows;
-  const int64_t last_row = min(first_row + plan.block_rows, plan.rows);
-  const int staged = static_cast<int>(min(last_row + 1, plan.rows) - first_row);
-  for (int part = 0; part < plan.parts; ++part) {
-    const int row_bytes = static_cast<int>(plan.units[part]);
-    if (row_bytes == 0) continue;
-    const char* start = plan.part[part] + first_row * row_bytes;
-    Stage(shared + plan.stage[part], start, staged * row_bytes);
-    if (threadIdx.x == 0) begins[part] = plan.stage[part] + (reinterpret_cast<uintptr_t>(start) & 15);
-  }
-  WaitForStage();
-  const int64_t first = first_row * width, count = plan.rows * width, begin = (first + 15) / 16 * 16;
-  const int lead = static_cast<int>(begin - first), end = static_cast<int>(last_row * width - begin);
-  for (int at = threadIdx.x * 16; at < end; at += kThreads * 16) {
-    const unsigned from_row = at + lead;
-    int row = from_row / static_cast<unsigned>(width), part = 0;
-    const int column = from_row - row * width;
-    while (column >= plan.offset[part + 1]) ++part;
-    const char* here = shared + begins[part] + row * static_cast<int>(plan.units[part]) + column -
-                       static_cast<int>(plan.offset[part]);
-    const int left = static_cast<int>(plan.offset[part + 1]) - column;
-    do {
-      if (++part == plan.parts) part = 0, ++row;
-    } while (plan.units[part] == 0);
-    const char* next = shared + begins[part] + row * static_cast<int>(plan.units[part]);
-    Store(plan.whole, begin + at, count, GatherShared(here, min(left, 16), next, UpTo16(count - begin - at)));
-  }
-}
-
 // Units are bytes. A block takes plan.block_rows rows and, as its last vectors may reach into it, one more. The
 // stage begins 16 bytes into shared memory: a second piece is read from `left` bytes before it.
 __global__ void __launch_bounds__(kThreads) StagedSplitKernel(const __grid_constant__ Plan plan) {
@@ -237,9 +188,13 @@ __global__ void __launch_bounds__(kThreads) StagedSplitKernel(const __grid_const
   const int64_t last_row = min(first_row + plan.block_rows, plan.rows);
   const char* start = plan.whole + first_row * width;
   const int bytes = static_cast<int>(min(last_row + 1, plan.rows) - first_row) * width;
-  Stage(reinterpret_cast<char*>(stage + 1), start, bytes);
-  WaitForStage();
-  const char* shared = reinterpret_cast<const char*>(stage + 1) + (reinterpret_cast<uintptr_t>(start) & 15);
+  const int skew = reinterpret_cast<uintptr_t>(start) & 15;
+  for (int i = threadIdx.x; i * 16 < skew + bytes; i += kThreads)
+    __pipeline_memcpy_async(stage + 1 + i, start - skew + 16 * i, 16);
+  __pipeline_commit();
+  __pipeline_wait_prior(0);
+  __syncthreads();
+  const char* shared = reinterpret_cast<const char*>(stage + 1) + skew;
   for (int part = 0; part < plan.parts; ++part) {
     const int row_bytes = static_cast<int>(plan.units[part]), from = static_cast<int>(plan.offset[part]);
     if (row_bytes == 0) continue;
@@ -324,16 +279,10 @@ const char* Copy(const Layout& layout, const char* const* parts, const char* who
   int64_t blocks = (plan.rows * width + tile - 1) / tile;
   const bool narrow = width + tile < int64_t{1} << 31;
   if (vectors) return Launch(ChooseVector(split, narrow), plan, blocks, stream);
-  if (shift && width <= kStagedWidth) {
+  if (shift && split && width <= kStagedWidth) {
     plan.block_rows = std::max<int64_t>(kStagedRows, kStagedTile / width);
     blocks = (plan.rows + plan.block_rows - 1) / plan.block_rows;
-    if (split) return Launch(StagedSplitKernel, plan, blocks, stream, (plan.block_rows + 1) * width + 64);
-    int64_t place = 16;  // a second piece is read from up to 16 bytes before it
-    for (int i = 0; i < plan.parts; ++i) {
-      plan.stage[i] = static_cast<int>(place);
-      place += ((plan.block_rows + 1) * plan.units[i] + 15 + 15) / 16 * 16 + 16;
-    }
-    return Launch(StagedConcatKernel, plan, blocks, stream, place + 16);
+    return Launch(StagedSplitKernel, plan, blocks, stream, (plan.block_rows + 1) * width + 64);
   }
   if (shift && split) {
     plan.chunks = std::max<int64_t>(1, width / kShiftTile);

@@ -107,7 +107,7 @@ def measured(label: str, words: list[str], rounds: int) -> dict[str, Any]:
         (times["strict"][i] + times["strict again"][i]) / (times["auto"][i] + times["auto again"][i])
         for i in range(rounds)
     ]
-    _, xla, steps, parameters = ends["strict"]
+    _, _, steps, parameters = ends["strict"]
     return {
         "row": label,
         "config": words,
@@ -116,7 +116,7 @@ def measured(label: str, words: list[str], rounds: int) -> dict[str, Any]:
         "strict_bit_identical": ends["strict"][0] == ends["strict again"][0],
         "strict_is_auto": ends["strict"][0] == ends["auto"][0],
         "steps": steps * (rounds + 1),
-        "xla": xla,
+        "xla": {way: bool(ends[way][1]) for way in ("auto", "strict")},
         "parameters": parameters,
         "rounds": rounds,
         "seconds_per_epoch": times,

@@ -15,7 +15,7 @@ from segframe.console import set_up_console
 from segframe.errors import SegframeError, nearest
 from segframe.hiding import hide
 from segframe.interrupt import Interrupted
-from segframe.out_of_memory import out_of_memory
+from segframe.out_of_memory import LESS_MEMORY, out_of_memory
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -24,11 +24,13 @@ def main(arguments: list[str] | None = None) -> int:
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
     set_up_console()
+    verb = False
     try:
         if words in (["help"], ["--help"], ["-h"]):
             _help()
             words = ["--help"]
-        if words and words[0][:1].isalpha() and "=" not in words[0]:
+        verb = bool(words) and words[0][:1].isalpha() and "=" not in words[0]
+        if verb:
             return _verb(words[0], words[1:])
         from segframe.train_command import train
 
@@ -49,7 +51,8 @@ def main(arguments: list[str] | None = None) -> int:
         if told is None or debug:
             print(hide(traceback.format_exc()), end="", file=sys.stderr)
         if told is not None:
-            print(f"Error: {hide(told)}", file=sys.stderr)
+            help_with_it = "" if verb else f"\n  {LESS_MEMORY.capitalize()}; --debug shows where."
+            print(f"Error: {hide(told)}.{help_with_it}", file=sys.stderr)
         return 1
 
 

@@ -133,6 +133,7 @@ def put_together(
     if changes:  # of what no single machine can reproduce
         known["went_on_elsewhere"] = [*known.get("went_on_elsewhere", []), *changes]
     known |= {
+        "norm_statistics": "recomputed" if anew else "running",
         "normalisation": pipeline.normalisation.as_json(),
         "parameters": int(model.count_params()),
         **now,

@@ -164,7 +164,9 @@ def segframe_callbacks(run: Run) -> list[Any]:
 
     on_step(step, logs): after each weight update; logs has "loss", that of training: of all outputs, and
     with the weight penalties of layers. step counts from 0 over the whole run.
-    on_epoch(epoch, logs): after an epoch's validation, logs has all its numbers. epoch counts from 0.
+    on_epoch(epoch, logs): after an epoch's validation, logs has all its numbers. epoch counts from 0. Where
+    the epoch was scored, on val or on test, the model is as it was scored: with the average of the weights,
+    and batch normalisation's statistics taken anew, if the config asks for them.
     close(): at the end of the training, however it ends.
     state() and restore(state): what it must remember, as JSON; a callback with state is part of the
     checkpoint, so that a resumed run goes on as if it had never stopped.
@@ -175,6 +177,8 @@ def segframe_callbacks(run: Run) -> list[Any]:
 def segframe_fit(run: Run) -> RunResult | None:
     """Train `run.model`, score it, and return the result.
 
-    segframe.plugins.fit does it unless a plugin returns a result first. To act before and after it (open a
-    profiler, free a device), wrap it: @hookimpl(wrapper=True), one `yield`, return what it gave.
+    segframe.plugins.fit does it unless a plugin returns a result first, which then has to see to
+    `run.metrics.steps.average` and `run.metrics.steps.norm_statistics` itself before it scores. To act before
+    and after it (open a profiler, free a device), wrap it: @hookimpl(wrapper=True), one `yield`, return what
+    it gave.
     """

@@ -9,8 +9,12 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from segframe.errors import SegframeError
+
 MOST_BATCHES = 200
 """Of training, that they are taken over; as many as in the paper."""
+FEW_BATCHES = 50
+"""That they are taken over at least, where an epoch has fewer steps than a pass over the data."""
 NOISE = {"Dropout": "rate", "AlphaDropout": "rate", "GaussianDropout": "rate", "GaussianNoise": "stddev"}
 """Keras's layers that draw random numbers in training, and what turns each off when it is 0."""
 
@@ -41,27 +45,49 @@ class NormStatistics:
         self.model, self.normalised = model, normalised
         self.norms = batch_norms(model)
         self.variables = [v for norm in self.norms for v in (norm.moving_mean, norm.moving_variance)]
+        ours = {id(variable) for variable in self.variables}
+        # Whatever else a layer changes in training: random seeds, other statistics of its own.
+        self._others = [v for v in model.variables if not v.trainable and id(v) not in ours]
         self._kept = tf.Variable(0.0, trainable=False, name="kept_share")
 
     def take_in(self, image: tf.Tensor) -> None:
-        """A batch's means and variances; to be compiled."""
+        """A batch's means and variances; to be compiled.
+
+        Raises:
+            SegframeError: a normalisation is called several times, for each of which a share would be lost.
+        """
         kept = self._kept.value()
+        calls: dict[str, int] = {}
         changes: list[tuple[Any, str, Any]] = [(norm, "momentum", kept) for norm in self.norms]
+        changes += [(norm, "call", _counting(norm, calls)) for norm in self.norms]
         changes += [(layer, name, 0.0) for layer, name in noises(self.model)]
         with _with(changes):
             self.model(self.normalised(image), training=True)
+        if again := [f"{name} {count} times" for name, count in calls.items() if count > 1]:
+            raise SegframeError(
+                "train.norm_statistics",
+                expected="batch normalisations that the model calls once each",
+                got=", ".join(again),
+                remedy="train.norm_statistics=running scores with those of training.",
+            )
 
     def recompute(self, images: Iterable[tf.Tensor], take_in: Callable[[tf.Tensor], None]) -> None:
-        """Take them over these batches of raw images.
+        """Take them over these batches of raw images; all else of the model stays.
 
         Args:
             take_in: the method of this name, compiled.
         """
+        others = [tf.identity(variable.value) for variable in self._others]
+        for variable in self.variables:
+            variable.assign(tf.zeros_like(variable.value))  # whatever was there: 0 times infinity is not 0
         seen = 0
-        for image in images:
-            self._kept.assign(seen / (seen + image.shape[0]))
-            take_in(image)
-            seen += image.shape[0]
+        try:
+            for image in images:
+                self._kept.assign(seen / (seen + image.shape[0]))
+                take_in(image)
+                seen += image.shape[0]
+        finally:
+            _assign(self._others, others)
 
     @contextmanager
     def in_place(self, images: Iterable[tf.Tensor], take_in: Callable[[tf.Tensor], None]) -> Iterator[None]:
@@ -71,14 +97,28 @@ class NormStatistics:
             self.recompute(images, take_in)
             yield
         finally:
-            for variable, value in zip(self.variables, own, strict=True):
-                variable.assign(value)
+            _assign(self.variables, own)
+
+
+def _assign(variables: list[keras.Variable], values: list[tf.Tensor]) -> None:
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+
+
+def _counting(norm: keras.layers.Layer, calls: dict[str, int]) -> Callable[..., Any]:
+    call = norm.call
+
+    def counted(*arguments: Any, **named: Any) -> Any:
+        calls[norm.name] = calls.get(norm.name, 0) + 1
+        return call(*arguments, **named)
+
+    return counted
 
 
 def batch_norms(model: keras.Model) -> list[keras.layers.BatchNormalization]:
     """Those that change in training, of nested models too."""
     found = (layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization))
-    return [layer for layer in found if layer.trainable]
+    return [layer for layer in found if layer.trainable and layer.built]
 
 
 def noises(model: keras.Model) -> list[tuple[keras.layers.Layer, str]]:
@@ -105,14 +145,21 @@ def needed(asked: str, model: keras.Model, averaged: bool) -> tuple[bool, str]:
     return bool(why), " and ".join(why)
 
 
+_CLASS = object()
+"""An attribute that is the class's."""
+
+
 @contextmanager
 def _with(changes: list[tuple[Any, str, Any]]) -> Iterator[None]:
     """Attributes of layers changed within. Not by their own setattr, which would take a tensor as theirs."""
-    before = [(layer, name, getattr(layer, name)) for layer, name, _ in changes]
+    before = [(layer, name, vars(layer).get(name, _CLASS)) for layer, name, _ in changes]
     try:
         for layer, name, value in changes:
             object.__setattr__(layer, name, value)
         yield
     finally:
         for layer, name, value in before:
-            object.__setattr__(layer, name, value)
+            if value is _CLASS:
+                object.__delattr__(layer, name)
+            else:
+                object.__setattr__(layer, name, value)

@@ -42,8 +42,10 @@ def try_out(plugins: Plugins, config: Mapping[str, Any], folder: Path) -> dict[s
 
     Returns:
         JSON: seconds of "building", the "first_step", a later "step", the "first_evaluation" of a batch (by
-        tiles, and of one image, in a run on patches) and a later "evaluation", of one image; the "batch"
-        (images, height, width, channels); "parameters"; "gpu_memory_mib", TensorFlow's peak, or None.
+        tiles, and of one image, in a run on patches) and a later "evaluation", of one image; where batch
+        normalisation's statistics are taken anew, the "first_statistics" of a batch and later "statistics";
+        the "batch" (images, height, width, channels); "parameters"; "gpu_memory_mib", TensorFlow's peak, or
+        None.
 
     Raises:
         Exception: whatever would stop the run.
@@ -86,6 +88,13 @@ def try_out(plugins: Plugins, config: Mapping[str, Any], folder: Path) -> dict[s
             )
 
     found["first_step"], found["step"] = _timed(train, STEPS)
+    statistics = run.metrics.steps.norm_statistics
+    if statistics:
+
+        def take_in() -> None:
+            statistics.recompute([batch["image"]], run.metrics.steps.take_in)
+
+        found["first_statistics"], found["statistics"] = _timed(take_in, 2)
     part = next((name for name in ("val", "test") if name in run.pipeline.parts), None)
     if part is not None:
         images = 1 if run.pipeline.patches else config["train"]["batch_size"]

@@ -10,13 +10,15 @@ import tensorflow as tf
 
 
 class WeightAverage:
-    """An exponential moving average of all of a model's float weights, batch normalisation's statistics too.
+    """An exponential moving average of all of a model's float weights.
 
         average <- average + (1 - d_t) (weight - average),        d_t = min(decay, (1 + t) / (10 + t))
 
     after step t = 0, 1, ...: the second term lets the first, random weights be forgotten sooner. At a
     constant learning rate the last weights are a draw from around a minimum, the average is nearer to its
-    middle. It is what is validated, scored and kept; the training goes on from the weights themselves.
+    middle. It is what is validated, scored and kept, with batch normalisation's statistics taken anew
+    (segframe.norm_statistics): the averages of those fit none. The training goes on from the weights
+    themselves.
 
     Args:
         model: built.

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from segframe import checkpoint, hookimpl
+from segframe import SegframeError, checkpoint, hookimpl
 from segframe.experiment import run_experiment
 from segframe.interrupt import Interrupted
 from segframe.norm_statistics import NormStatistics, needed, noises
 from segframe.record import Record
+from segframe.step import Steps
 
 EPSILON = 1e-3
 
@@ -46,7 +47,9 @@ def batches():
 def made(model, xla=False):
     statistics = NormStatistics(model, lambda image: image / 2)
     signature = [tf.TensorSpec((None, 7, 7, 2))]
-    return statistics, tf.function(statistics.take_in, input_signature=signature, jit_compile=xla)
+    return statistics, tf.function(
+        statistics.take_in, input_signature=signature, jit_compile=xla, autograph=False
+    )
 
 
 def by_hand(model, batches):
@@ -74,6 +77,52 @@ def test_they_are_the_formula_without_noise_whatever_was_there(model, batches, x
     statistics.recompute(batches, take_in)
     for found, expected in zip(statistics.variables, by_hand(model, batches), strict=True):
         np.testing.assert_allclose(found.numpy(), expected, rtol=2e-4, atol=2e-5)
+
+
+def test_what_was_there_may_be_infinite(model, batches):
+    statistics, take_in = made(model)
+    for variable in statistics.variables:
+        variable.assign(tf.fill(variable.shape, np.inf))
+    statistics.recompute(batches, take_in)
+    for found, expected in zip(statistics.variables, by_hand(model, batches), strict=True):
+        np.testing.assert_allclose(found.numpy(), expected, rtol=2e-4, atol=2e-5)
+
+
+def test_a_normalisation_that_is_called_twice_is_refused():
+    shared = keras.layers.BatchNormalization(name="shared")
+    image = keras.Input((7, 7, 2))
+    statistics, take_in = made(keras.Model(image, shared(shared(image))))
+    with pytest.raises(SegframeError, match=r"got shared 2 times[\s\S]*norm_statistics=running"):
+        statistics.recompute([tf.zeros((1, 7, 7, 2))], take_in)
+    assert "call" not in vars(shared) and shared.momentum == 0.99
+
+
+class Counter(keras.layers.Layer):
+    """Remembers how often it was trained."""
+
+    def build(self, shape):
+        self.count = self.add_weight(shape=(), initializer="zeros", trainable=False)
+
+    def call(self, x, training=False):
+        if training:
+            self.count.assign_add(1.0)
+        return x
+
+
+def test_other_state_of_layers_stays_as_training_left_it(batches):
+    layers = keras.layers
+    model = keras.Sequential(
+        [keras.Input((7, 7, 2)), layers.BatchNormalization(renorm=True), layers.RandomFlip(seed=1), Counter()]
+    )
+    statistics, take_in = made(model)
+    before = [variable.numpy() for variable in model.variables]
+    statistics.recompute(batches, take_in)
+    changed = [
+        variable.path.rsplit("/", 1)[-1]
+        for variable, value in zip(model.variables, before, strict=True)
+        if not np.array_equal(variable.numpy(), value)
+    ]
+    assert changed == ["moving_mean", "moving_variance"]
 
 
 def test_of_one_batch_inference_is_training_without_noise(model, batches):
@@ -163,6 +212,31 @@ def test_a_stopped_run_resumes_exactly(plugins, config, tmp_path, more):
     with pytest.raises(Interrupted):
         run_experiment(plugins, config(*words))
     plugins.unregister(stopper)
+    again = run_experiment(plugins, config(*words))
+    for kind in ("model", "optimizer", "average", "best"):
+        assert arrays(again, kind) == arrays(whole, kind)
+    assert again.scores == whole.scores and again.test_at == whole.test_at
+
+
+@pytest.mark.parametrize("val", ["auto", "none"])
+def test_a_run_that_is_stopped_while_they_are_taken_resumes_exactly(
+    plugins, config, tmp_path, monkeypatch, val
+):
+    words = [*WORDS, "train.weight_average=0.9", "train.batch_size=1", f"split.val={val}"]
+    whole = run_experiment(plugins, config(*words, f"runs_dir='{tmp_path}/whole'"))
+    taken = []
+    take_in = Steps.take_in
+
+    def stopping(self, image):
+        take_in(self, image)
+        taken.append(1)
+        if len(taken) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(Steps, "take_in", stopping)
+    with pytest.raises(Interrupted):
+        run_experiment(plugins, config(*words))
+    assert len(taken) == 2
     again = run_experiment(plugins, config(*words))
     for kind in ("model", "optimizer", "average", "best"):
         assert arrays(again, kind) == arrays(whole, kind)

@@ -87,6 +87,8 @@ def test_a_jobs_time_is_its_steps_and_evaluations():
     one = Tried([], FOUND, False)
     start = 5 + 1 + 3 + 2
     assert one.seconds(candidate(0)) == pytest.approx(start + 10 * 5 * 0.25 + (10 * 5 + 5 + 9) * 0.125)
+    anew = Tried([], {**FOUND, "first_statistics": 1.5, "statistics": 0.125}, False)
+    assert anew.seconds(candidate(0)) == pytest.approx(one.seconds(candidate(0)) + 1.5 + 10 * 5 * 0.125)
     few = candidate(0, steps_per_epoch=7, score_test_at=[2, 4])
     assert one.seconds(few) == pytest.approx(start + 10 * 7 * 0.25 + (55 + 9 + 2 * 9) * 0.125)
     on_patches = candidate(0)
@@ -147,6 +149,9 @@ SABOTEUR = textwrap.dedent(
         if how == "raises":  # two classes too many: seen when the loss is computed
             logits = keras.layers.Concatenate()([logits, logits])
             logits = keras.layers.Reshape((-1, 3))(logits)
+        if how == "twice":  # seen when batch normalisation's statistics are taken anew, for dropout
+            norm = keras.layers.BatchNormalization(name="shared")
+            logits = norm(norm(keras.layers.Dropout(0.5)(logits)))
         return keras.Model(image, logits)
 
     @hookimpl
@@ -179,12 +184,13 @@ def command(tmp_path, installed):
 
 
 def test_all_combinations_that_cannot_take_a_step_are_named_before_a_job_starts(command):
-    """One raises in its first step, one is killed, two more jobs would have run."""
+    """One raises in its first step, one is killed, one cannot be scored, two more jobs would have run."""
     done, folder = command(
-        "-m", "sweep.preflight=true", "model=broken", "model.how=raises,dies,works", "seed=0,1"
+        "-m", "sweep.preflight=true", "model=broken", "model.how=raises,dies,works,twice", "seed=0,1"
     )
     assert done.returncode == 2, done.stderr
-    assert "2 of 3 that cannot take one" in done.stderr and "Traceback" not in done.stderr
+    assert "3 of 4 that cannot take one" in done.stderr and "Traceback" not in done.stderr
+    assert re.search(r"job 6 \(model.how=twice\).*\n?.*got shared 2 times", done.stderr)
     assert re.search(r"job 0 \(model.how=raises\) and 1 more jobs: \w+Error: ", done.stderr)
     assert re.search(r"job 2 \(model.how=dies\) and 1 more jobs: ended by SIGKILL", done.stderr)
     assert "Job 0" not in done.stderr and "sweep.preflight=false starts all" in done.stderr

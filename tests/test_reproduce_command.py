@@ -14,7 +14,9 @@ from segframe import identity
 from segframe.__main__ import main
 from segframe.assemble import facts
 from segframe.catalog import build
+from segframe.experiment import check_config
 from segframe.plugins.reproduce_check import examine
+from segframe.plugins.reproduce_command import _config
 from segframe.plugins.reproduce_compare import DIFFERS, IDENTICAL, WITHIN, compared
 from segframe.plugins.reproduce_record import Recorded, recorded
 from segframe.plugins.reproduce_words import told
@@ -166,6 +168,15 @@ def test_a_config_that_this_version_does_not_take_is_missing(finished, plugins, 
     split = {"val": "auto"}
     (line,) = examined(finished, plugins, tmp_path, split=split).missing
     assert line.startswith("what the config asks for: split.")
+
+
+def test_a_run_from_before_norm_statistics_is_scored_as_it_was(finished, plugins, tmp_path):
+    before = recorded(str(finished.folder), tmp_path, None, tmp_path)
+    assert _config(before, tmp_path, tmp_path, None)["train"]["norm_statistics"] == "auto"
+    del before.config["train"]["norm_statistics"]
+    config = _config(before, tmp_path, tmp_path, None)
+    assert config["train"]["norm_statistics"] == "running"
+    check_config(plugins, config)
 
 
 def test_an_unfinished_run_and_none_at_all_are_refused(finished, tmp_path, capsys):

@@ -59,10 +59,10 @@ class Tried(NamedTuple):
         steps = steps_per_epoch(train, pass_length(job.config["patch"], job.samples["train"]))
         val, test = job.samples.get("val", 0), job.samples.get("test", 0)
         scored = (train["epochs"] + 1) * val + (len(train["score_test_at"]) + 1) * test
-        start = (
-            found["importing"] + found["building"] + found["first_step"] + found.get("first_evaluation", 0)
-        )
-        return start + train["epochs"] * steps * found["step"] + scored * found.get("evaluation", 0)
+        firsts = ("importing", "building", "first_step", "first_evaluation", "first_statistics")
+        each = found["step"] + found.get("statistics", 0)
+        start = sum(found.get(key, 0) for key in firsts)
+        return start + train["epochs"] * steps * each + scored * found.get("evaluation", 0)
 
 
 def wanted(asked: bool | str, jobs: int, place: Place) -> bool:

@@ -34,6 +34,10 @@ def segframe_fit(run: Run) -> RunResult:
         loop.call("close")
 
 
+class StopScoring(Exception):
+    """The run is to stop, and what it was doing need not be finished first."""
+
+
 class Loop:
     """One training; segframe.plugins.fit_state has what a resumed one continues from."""
 
@@ -66,8 +70,11 @@ class Loop:
         state = self.state
         while state.epoch < self.settings["epochs"] and not state.stopped:
             self._steps()
-            with self._as_scored():
-                self._end_epoch()
+            try:
+                with self._as_scored():
+                    self._end_epoch()
+            except StopScoring:  # asked for in the middle: after the epoch's last step it goes on
+                self._save_and_leave(due=True)
             self._save_and_leave(due=state.epoch == self.settings["epochs"] or state.stopped)
 
     def _steps(self) -> None:
@@ -132,9 +139,13 @@ class Loop:
 
     def _images_of(self, epoch: int) -> Iterator[Any]:
         """Training batches for batch normalisation's statistics: the same again when a run is continued."""
-        from segframe.norm_statistics import MOST_BATCHES
+        from segframe.norm_statistics import FEW_BATCHES, MOST_BATCHES
 
-        return (batch["image"] for batch in islice(self.run.pipeline.train(epoch), MOST_BATCHES))
+        most = min(MOST_BATCHES, max(self.steps_per_epoch, FEW_BATCHES))
+        for batch in islice(self.run.pipeline.train(epoch), most):
+            if self.run.interrupt.requested():
+                raise StopScoring
+            yield batch["image"]
 
     def _end_epoch(self) -> None:
         state, run = self.state, self.run
@@ -184,8 +195,11 @@ class Loop:
             if self.average:
                 self.average.adopt()
             if self.norm_statistics:
-                images = self._images_of(state.epoch - 1)
-                self.norm_statistics.recompute(images, run.metrics.steps.take_in)
+                try:
+                    images = self._images_of(state.epoch - 1)
+                    self.norm_statistics.recompute(images, run.metrics.steps.take_in)
+                except StopScoring:  # the last epoch's checkpoint is there
+                    run.interrupt.leave()
         scores: dict[str, float | None] = {}
         per_image: dict[str, dict[str, list[Any]]] = {}
         confusion: dict[str, list[list[int]]] = {}

@@ -145,7 +145,8 @@ def _folder(words: argparse.Namespace, before: Recorded) -> Path:
 def _config(before: Recorded, out: Path, runs_dir: Path, data: str | None) -> dict[str, Any]:
     """The recorded config, with the threads of then, no tracker, and its place."""
     config = {**before.config, "run_dir": str(out), "runs_dir": str(runs_dir), "tracker": {"name": "none"}}
-    config["train"] = {**config["train"], "resume": "auto"}
+    # Runs from before there was train.norm_statistics were scored with those of training.
+    config["train"] = {"norm_statistics": "running", **config["train"], "resume": "auto"}
     config["device"] = {**config.get("device", {}), "threads": before.facts.get("threads")}
     if data is not None:
         if "path" not in config["dataset"]:

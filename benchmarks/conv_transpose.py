@@ -13,7 +13,8 @@ as "torch_left_out". Its times can be trusted on a quiet machine alone: another 
 made it 15 times slower.
 `load_before` is the load average before the start. "ours_same" is ours with Keras's padding, where both are
 the same operation: how far its ratio is from 1 is what noise there is.
-"launch" is the call of a graph that does next to nothing, a cost that is in the times of all TensorFlow ways.
+On a GPU a graph holds CALLS of them one after another, as the call of a graph costs more than a small
+convolution. "launch" does next to nothing so often: a cost that is in the times of all TensorFlow ways.
 Goal: ours / Keras at most 1.0.
 """
 
@@ -36,6 +37,7 @@ from timing import GPU, over, share_gpus
 
 from segframe.manager import plugin_manager
 from segframe.provenance import machine, versions
+from segframe_unet.concat_trial import one_after_another
 from segframe_unet.transposed_conv_layer import TransposedConv2D
 
 # batch, height, width, channels, filters: batch 4 of 128 x 128 pixels with 16 filters at the first level, the
@@ -47,6 +49,7 @@ SHAPES = [
     (4, 64, 64, 32, 16),
     (1, 128, 128, 128, 64),
 ]
+CALLS = 32 if GPU else 1
 SECONDS = 0.05  # at least, of one measurement: many times the cost of starting and of waiting for it
 
 
@@ -55,7 +58,7 @@ def tensorflow_way(layer, images, upstream, step: bool, xla: bool) -> Callable[[
     layer.build(images.shape)
 
     @tf.function(jit_compile=xla)
-    def once(images, upstream):
+    def once():
         if not step:
             return layer(images)
         with tf.GradientTape() as tape:
@@ -63,24 +66,22 @@ def tensorflow_way(layer, images, upstream, step: bool, xla: bool) -> Callable[[
             out = layer(images)
         return out, *tape.gradient(out, [images, layer.kernel.value], output_gradients=upstream)
 
-    def run(count):
-        for _ in range(count):
-            result = once(images, upstream)
-        last = result[-1] if step else result
-        last[(0,) * 4].numpy()  # one number: it is there when all that was queued before it is done
-
-    return run
+    return chained(once)
 
 
 def launch_way(images) -> Callable[[int], None]:
-    @tf.function
-    def once(images):
-        return images[0, 0, 0, 0]
+    return chained(lambda: tf.identity(images[:1, :1, :1, :1]))
+
+
+def chained(once: Callable[[], object]) -> Callable[[int], None]:
+    """Runs it so many times, a multiple of CALLS, and waits for the last."""
+    graph = one_after_another(once, CALLS)
 
     def run(count):
-        for _ in range(count):
-            result = once(images)
-        result.numpy()
+        assert count % CALLS == 0
+        for _ in range(count // CALLS):
+            result = graph()
+        result[-1][(0,) * 4].numpy()  # one number: it is there when all that was queued before it is done
 
     return run
 
@@ -96,8 +97,9 @@ def compare(ways: dict[str, Callable[[int], float | None]], rounds: int) -> dict
     """Ratios of `ours` to each other way, and the seconds of each run."""
     counts = {}
     for name, run in ways.items():
-        run(3)  # the first compiles, and chooses kernels
-        counts[name] = max(5, int(SECONDS / seconds_of(run, 5) * 5))
+        run(3 * CALLS)  # the first compiles, and chooses kernels
+        five = 5 * CALLS
+        counts[name] = max(5, int(SECONDS / seconds_of(run, five) * 5)) * CALLS
     times = {name: [] for name in ways}
     for number in range(rounds):
         # Forwards and backwards, so that no way always follows the same one.

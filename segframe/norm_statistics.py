@@ -57,13 +57,15 @@ class NormStatistics:
             SegframeError: a normalisation is called several times, for each of which a share would be lost.
         """
         kept = self._kept.value()
-        calls: dict[str, int] = {}
+        calls = [0] * len(self.norms)
         changes: list[tuple[Any, str, Any]] = [(norm, "momentum", kept) for norm in self.norms]
-        changes += [(norm, "call", _counting(norm, calls)) for norm in self.norms]
+        changes += [(norm, "call", _counting(norm, calls, i)) for i, norm in enumerate(self.norms)]
         changes += [(layer, name, 0.0) for layer, name in noises(self.model)]
         with _with(changes):
             self.model(self.normalised(image), training=True)
-        if again := [f"{name} {count} times" for name, count in calls.items() if count > 1]:
+        if again := [
+            f"{norm.name} {count} times" for norm, count in zip(self.norms, calls, strict=True) if count > 1
+        ]:
             raise SegframeError(
                 "train.norm_statistics",
                 expected="batch normalisations that the model calls once each",
@@ -105,11 +107,11 @@ def _assign(variables: list[keras.Variable], values: list[tf.Tensor]) -> None:
         variable.assign(value)
 
 
-def _counting(norm: keras.layers.Layer, calls: dict[str, int]) -> Callable[..., Any]:
+def _counting(norm: keras.layers.Layer, calls: list[int], position: int) -> Callable[..., Any]:
     call = norm.call
 
     def counted(*arguments: Any, **named: Any) -> Any:
-        calls[norm.name] = calls.get(norm.name, 0) + 1
+        calls[position] += 1
         return call(*arguments, **named)
 
     return counted

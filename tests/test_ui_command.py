@@ -48,7 +48,11 @@ def served(sweep):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    code = "import sys; from segframe.plugins.ui_command import run; sys.exit(run(sys.argv[1:]))"
+    code = (
+        "import signal, sys; from segframe.plugins.ui_command import run; "
+        # A shell starts what is in the background without.
+        "signal.signal(signal.SIGINT, signal.default_int_handler); sys.exit(run(sys.argv[1:]))"
+    )
     command = [sys.executable, "-c", code, "--runs-dir", str(sweep[0]), "--port", str(port)]
     verb = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:

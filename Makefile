@@ -29,7 +29,9 @@ parity: $(VENV)/.test-installed
 		|| { echo 'take the fixture `torch` (conftest.py) instead'; exit 1; }
 	$(BIN)/python -m pytest -n 2 -m parity $$(grep -rlw torch tests plugins --include='test_*.py')
 
+# With PostgreSQL's driver: the tests of a server with one behind it run where PostgreSQL is installed.
 test-slow: $(VENV)/.test-installed
+	$(BIN)/uv pip install --python $(BIN)/python --compile-bytecode -c requirements-dev.lock 'psycopg[binary]>=3.2,<4'
 	$(BIN)/python -m pytest -m slow
 
 # The launchers with what their extras install: jobs on this machine, on a local Ray, and through submitit.

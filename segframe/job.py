@@ -18,7 +18,7 @@ from segframe.console import set_up_console
 from segframe.errors import SegframeError
 from segframe.hiding import hide, with_secrets
 from segframe.interrupt import Interrupted, Pruned
-from segframe.out_of_memory import LESS_MEMORY, out_of_memory
+from segframe.out_of_memory import told_of_a_run
 
 log = logging.getLogger("segframe")
 
@@ -53,9 +53,7 @@ def main(config_file: str, result_file: str, parent: str) -> int:
         return 2
     except Exception as error:
         print(hide(traceback.format_exc()), end="", file=sys.stderr)
-        memory = out_of_memory(error)
-        told = f"{memory}: {LESS_MEMORY}" if memory else f"{type(error).__name__}: {error}"
-        write_json(Path(result_file), {**found, "error": hide(told)})
+        write_json(Path(result_file), {**found, "error": hide(told_of_a_run(error))})
         return 1
     write_json(Path(result_file), {**found, "objective": result.objective, "scores": result.scores})
     return 0

@@ -12,11 +12,14 @@ import tensorflow as tf
 from segframe.errors import SegframeError
 
 MOST_BATCHES = 200
-"""Of training, that they are taken over; as many as in the paper."""
+"""Of training, that they are taken over; as many as fvcore's update_bn_stats takes."""
 FEW_BATCHES = 50
 """That they are taken over at least, where an epoch has fewer steps than a pass over the data."""
 NOISE = {"Dropout": "rate", "AlphaDropout": "rate", "GaussianDropout": "rate", "GaussianNoise": "stddev"}
 """Keras's layers that draw random numbers in training, and what turns each off when it is 0."""
+
+
+TakeIn = Callable[[tf.Tensor], None]
 
 
 class NormStatistics:
@@ -34,6 +37,7 @@ class NormStatistics:
     Args:
         model: built.
         normalised: raw images of a training batch -> what the model takes.
+        compiled: a function of such images -> the same as a graph.
 
     Source:
         Wu and Johnson 2021, https://arxiv.org/abs/2105.07576 (section 3); Li et al. 2019,
@@ -41,8 +45,13 @@ class NormStatistics:
         torch.optim.swa_utils.update_bn has it.
     """
 
-    def __init__(self, model: keras.Model, normalised: Callable[[tf.Tensor], tf.Tensor]):
-        self.model, self.normalised = model, normalised
+    def __init__(
+        self,
+        model: keras.Model,
+        normalised: Callable[[tf.Tensor], tf.Tensor],
+        compiled: Callable[[TakeIn], TakeIn],
+    ):
+        self.model, self.normalised, self._compiled = model, normalised, compiled(self._take_in)
         self.norms = batch_norms(model)
         self.variables = [v for norm in self.norms for v in (norm.moving_mean, norm.moving_variance)]
         ours = {id(variable) for variable in self.variables}
@@ -50,12 +59,8 @@ class NormStatistics:
         self._others = [v for v in model.variables if not v.trainable and id(v) not in ours]
         self._kept = tf.Variable(0.0, trainable=False, name="kept_share")
 
-    def take_in(self, image: tf.Tensor) -> None:
-        """A batch's means and variances; to be compiled.
-
-        Raises:
-            SegframeError: a normalisation is called several times, for each of which a share would be lost.
-        """
+    def _take_in(self, image: tf.Tensor) -> None:
+        """A batch's means and variances."""
         kept = self._kept.value()
         calls = [0] * len(self.norms)
         changes: list[tuple[Any, str, Any]] = [(norm, "momentum", kept) for norm in self.norms]
@@ -73,11 +78,11 @@ class NormStatistics:
                 remedy="train.norm_statistics=running scores with those of training.",
             )
 
-    def recompute(self, images: Iterable[tf.Tensor], take_in: Callable[[tf.Tensor], None]) -> None:
+    def recompute(self, images: Iterable[tf.Tensor]) -> None:
         """Take them over these batches of raw images; all else of the model stays.
 
-        Args:
-            take_in: the method of this name, compiled.
+        Raises:
+            SegframeError: a normalisation is called several times, for each of which a share would be lost.
         """
         others = [tf.identity(variable.value) for variable in self._others]
         for variable in self.variables:
@@ -86,17 +91,17 @@ class NormStatistics:
         try:
             for image in images:
                 self._kept.assign(seen / (seen + image.shape[0]))
-                take_in(image)
+                self._compiled(image)
                 seen += image.shape[0]
         finally:
             _assign(self._others, others)
 
     @contextmanager
-    def in_place(self, images: Iterable[tf.Tensor], take_in: Callable[[tf.Tensor], None]) -> Iterator[None]:
+    def in_place(self, images: Iterable[tf.Tensor]) -> Iterator[None]:
         """The model has them within, and those of training again after it: scoring leaves no trace."""
         own = [tf.identity(variable.value) for variable in self.variables]
         try:
-            self.recompute(images, take_in)
+            self.recompute(images)
             yield
         finally:
             _assign(self.variables, own)

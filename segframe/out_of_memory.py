@@ -22,3 +22,9 @@ def out_of_memory(error: BaseException) -> str | None:
         if any(sign in line.lower() for sign in SIGNS):
             return f"out of memory ({kind}: {line.strip()})"
     return None
+
+
+def told_of_a_run(error: BaseException) -> str:
+    """What the error of a run says, and what helps where memory ran out."""
+    memory = out_of_memory(error)
+    return f"{memory}: {LESS_MEMORY}" if memory else f"{type(error).__name__}: {str(error).strip()}"

@@ -23,6 +23,7 @@ from segframe.atomic import write_json
 from segframe.console import set_up_console
 from segframe.errors import SegframeError
 from segframe.manager import Plugins, plugin_manager
+from segframe.out_of_memory import told_of_a_run
 
 log = logging.getLogger("segframe")
 
@@ -91,10 +92,10 @@ def try_out(plugins: Plugins, config: Mapping[str, Any], folder: Path) -> dict[s
     statistics = run.metrics.steps.norm_statistics
     if statistics:
 
-        def take_in() -> None:
-            statistics.recompute([batch["image"]], run.metrics.steps.take_in)
+        def recompute() -> None:
+            statistics.recompute([batch["image"]])
 
-        found["first_statistics"], found["statistics"] = _timed(take_in, 2)
+        found["first_statistics"], found["statistics"] = _timed(recompute, 2)
     part = next((name for name in ("val", "test") if name in run.pipeline.parts), None)
     if part is not None:
         images = 1 if run.pipeline.patches else config["train"]["batch_size"]
@@ -132,7 +133,7 @@ def _one(config: Mapping[str, Any], file: Path, imported_mib: float) -> None:
     except SegframeError as error:
         found = {"error": str(error)}
     except Exception as error:
-        found = {"error": f"{type(error).__name__}: {str(error).strip()[:2000]}"}
+        found = {"error": told_of_a_run(error)[:2000]}
     write_json(file, found)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -54,8 +55,9 @@ class Steps:
         self.train = self._compiled(self._train, xla)
         self.evaluate = self._compiled(self._evaluate, xla)
         self.evaluate_tiles = self._compiled(self._evaluate_tiles, xla)
-        self.norm_statistics = NormStatistics(model, self._normalised) if norm_statistics else None
-        self._take_in = self._compiled(self._taken_in, xla)
+        self.norm_statistics = (
+            NormStatistics(model, self._normalised, self._compiled_for_images) if norm_statistics else None
+        )
 
     def _compiled(self, step, xla: bool):
         def traced(image, target):
@@ -120,13 +122,9 @@ class Steps:
         """Images as training batches have them -> what the model takes."""
         return normalise(image, self.normalisation, scaled=self.augmented)
 
-    def take_in(self, image: tf.Tensor) -> None:
-        """NormStatistics.take_in, compiled."""
-        self._take_in(image, {})
-
-    def _taken_in(self, image: tf.Tensor, target: dict[str, tf.Tensor]) -> None:
-        assert self.norm_statistics is not None
-        self.norm_statistics.take_in(image)
+    def _compiled_for_images(self, step: Callable[[tf.Tensor], None]) -> Callable[[tf.Tensor], None]:
+        compiled = self._compiled(lambda image, target: step(image), self.xla)
+        return lambda image: compiled(image, {})
 
     def logits(self, image: tf.Tensor) -> tf.Tensor:
         """Raw images -> (batch, height, width, num_classes) float32 logits of the prediction."""

@@ -13,45 +13,19 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from resuming import StopAt, check_stopped_at, fingerprint
 
-from segframe import SegframeError, checkpoint, hookimpl
+from segframe import SegframeError, hookimpl
 from segframe.experiment import run_experiment
 from segframe.interrupt import Interrupted
 from segframe.plugins import hdf5_blocks, hdf5_dataset
 from segframe.record import Record
-
-TIMINGS = ("images_per_second", "data_wait", "train_seconds")
-
-
-def fingerprint(out_dir):
-    """Everything that a run ends with, timings apart."""
-    arrays, state = checkpoint.load(Path(out_dir) / "checkpoint.h5")
-    bits = {kind: [value.tobytes() for value in values] for kind, values in arrays.items()}
-    history = [{key: v for key, v in entry.items() if key not in TIMINGS} for entry in state["history"]]
-    result = {**Record(Path(out_dir)).read("result.json"), "out_dir": ""}
-    weights = (Path(out_dir) / "model.weights.h5").read_bytes()
-    return bits, history, result, len(weights)
 
 
 @pytest.fixture
 def settings(config):
     return ["augment=flips", "optimizer.schedule.name=cosine", "train.batch_size=1", "train.epochs=4",
             "train.early_stopping_epochs=3"]  # fmt: skip
-
-
-class StopAt:
-    """Sends this process a signal after a step."""
-
-    def __init__(self, step, number):
-        self.step, self.number = step, number
-
-    @hookimpl
-    def segframe_callbacks(self, run):
-        return [self]
-
-    def on_step(self, step, logs):
-        if step == self.step:
-            os.kill(os.getpid(), self.number)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -126,14 +100,7 @@ def test_images_of_many_sizes_continue_exactly_too(plugins, config, tmp_path):
         "dataset": {"name": "hdf5", "path": str(tmp_path / "sizes.h5")},
         "model": {"name": "unet", "filters": 4, "depth": 2},
     }
-    whole = run_experiment(plugins, made | {"runs_dir": str(tmp_path / "whole")})
-    stopper = StopAt(2, signal.SIGTERM)
-    plugins.register(stopper)
-    with pytest.raises(Interrupted):
-        run_experiment(plugins, made)
-    plugins.unregister(stopper)
-    again = run_experiment(plugins, made)
-    assert fingerprint(again.out_dir) == fingerprint(whole.out_dir)
+    check_stopped_at(2, plugins, made, tmp_path / "whole")
 
 
 def test_patches_continue_exactly_in_mid_epoch(plugins, config, tmp_path, caplog):

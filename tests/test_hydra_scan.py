@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 SCAN = """
-import importlib, pkgutil, sys
+import sys
 EXTRAS = ("optuna", "ray", "submitit", "cmaes")
 for name in EXTRAS:
     sys.modules[name] = None  # importing it raises ImportError: not installed

@@ -1,17 +1,15 @@
 """segframe.weight_average: the formula, the exchange, and a run that is scored with it."""
 
-import os
-import signal
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from resuming import check_stopped_at
 
-from segframe import SegframeError, checkpoint, hookimpl
+from segframe import SegframeError, checkpoint
 from segframe.experiment import run_experiment
-from segframe.interrupt import Interrupted
 from segframe.record import Record
 from segframe.weight_average import WeightAverage
 
@@ -88,29 +86,9 @@ def test_a_run_trains_as_without_it_and_is_scored_with_the_averages(plugins, con
         assert result.scores["test/loss"] != without.scores["test/loss"]
 
 
-class Stopper:
-    @hookimpl
-    def segframe_callbacks(self, run):
-        self.run = run
-        return [self]
-
-    def on_step(self, step, logs):
-        if step == 3:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-
 def test_a_stopped_run_resumes_exactly(plugins, config, tmp_path):
-    words = [*WORDS, "train.weight_average=0.9"]
-    whole = run_experiment(plugins, config(*words, f"runs_dir='{tmp_path}/whole'"))
-    stopper = Stopper()
-    plugins.register(stopper)
-    with pytest.raises(Interrupted):
-        run_experiment(plugins, config(*words))
-    plugins.unregister(stopper)
-    again = run_experiment(plugins, config(*words))
-    for kind in ("model", "optimizer", "average", "best"):
-        assert arrays(again, kind) == arrays(whole, kind)
-    assert again.scores == whole.scores
+    made = config(*WORDS, "train.weight_average=0.9")
+    check_stopped_at(3, plugins, made, tmp_path / "whole")
 
 
 @pytest.mark.parametrize("value", [0, 1, 1.5])

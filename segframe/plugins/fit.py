@@ -5,13 +5,11 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from segframe.errors import SegframeError
 from segframe.hooks import hookimpl
+from segframe.plugins.fit_scoring import Scoring, StopScoring
 from segframe.settings import steps_per_epoch
 
 if TYPE_CHECKING:
@@ -34,10 +32,6 @@ def segframe_fit(run: Run) -> RunResult:
         loop.call("close")
 
 
-class StopScoring(Exception):
-    """The run is to stop, and what it was doing need not be finished first."""
-
-
 class Loop:
     """One training; segframe.plugins.fit_state has what a resumed one continues from."""
 
@@ -58,7 +52,7 @@ class Loop:
             self.batches = run.pipeline.full_batches(self.state.step)
         else:
             self.batches = run.pipeline.stream(self.state.epoch, self.state.step_in_epoch)
-        self.average, self.norm_statistics = run.metrics.steps.average, run.metrics.steps.norm_statistics
+        self.scoring = Scoring(run, self.steps_per_epoch)
         self.said_wait = False
 
     def call(self, method: str, *arguments: Any) -> None:
@@ -70,8 +64,9 @@ class Loop:
         state = self.state
         while state.epoch < self.settings["epochs"] and not state.stopped:
             self._steps()
+            scored = self.has_val or state.epoch + 1 in self.settings["score_test_at"]
             try:
-                with self._as_scored():
+                with self.scoring.of_epoch(state.epoch, scored=scored):
                     self._end_epoch()
             except StopScoring:  # asked for in the middle: after the epoch's last step it goes on
                 self._save_and_leave(due=True)
@@ -125,28 +120,6 @@ class Loop:
         self.call("on_step", state.step, {"loss": loss, "images": images})
         state.count(loss, images)
 
-    @contextmanager
-    def _as_scored(self) -> Iterator[None]:
-        """The model as it is scored and kept; training goes on from what it was."""
-        scored = self.has_val or self.state.epoch + 1 in self.settings["score_test_at"]
-        with ExitStack() as within:
-            if self.average:
-                within.enter_context(self.average.in_place())
-            if self.norm_statistics and scored:
-                images, take_in = self._images_of(self.state.epoch), self.run.metrics.steps.take_in
-                within.enter_context(self.norm_statistics.in_place(images, take_in))
-            yield
-
-    def _images_of(self, epoch: int) -> Iterator[Any]:
-        """Training batches for batch normalisation's statistics: the same again when a run is continued."""
-        from segframe.norm_statistics import FEW_BATCHES, MOST_BATCHES
-
-        most = min(MOST_BATCHES, max(self.steps_per_epoch, FEW_BATCHES))
-        for batch in islice(self.run.pipeline.train(epoch), most):
-            if self.run.interrupt.requested():
-                raise StopScoring
-            yield batch["image"]
-
     def _end_epoch(self) -> None:
         state, run = self.state, self.run
         entry: dict[str, Any] = {"epoch": state.epoch + 1, "step": state.step, **state.epoch_numbers()}
@@ -192,14 +165,10 @@ class Loop:
         if self.has_val:
             state.load_best()
         else:
-            if self.average:
-                self.average.adopt()
-            if self.norm_statistics:
-                try:
-                    images = self._images_of(state.epoch - 1)
-                    self.norm_statistics.recompute(images, run.metrics.steps.take_in)
-                except StopScoring:  # the last epoch's checkpoint is there
-                    run.interrupt.leave()
+            try:
+                self.scoring.of_last_epoch(state.epoch - 1)
+            except StopScoring:  # the last epoch's checkpoint is there
+                run.interrupt.leave()
         scores: dict[str, float | None] = {}
         per_image: dict[str, dict[str, list[Any]]] = {}
         confusion: dict[str, list[list[int]]] = {}

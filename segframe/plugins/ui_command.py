@@ -79,7 +79,7 @@ def _check_port(port: int) -> None:
 def _command(uri: str, port: int) -> list[str]:
     file = database(uri)
     command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port)]
-    command += ["--workers", "1", "--uvicorn-opts", "--log-level warning --timeout-graceful-shutdown 3"]
+    command += ["--workers", "1", "--uvicorn-opts", "--log-level warning"]
     if file is not None:
         artifacts = (file.parent / "artifacts").as_uri()
         command += ["--default-artifact-root", artifacts, "--artifacts-destination", artifacts]

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from segframe.batch import pad_edges
+from segframe.batch import pad_edges, padded_size
 from segframe.custom_ops import custom_ops
 from segframe.errors import SegframeError
 from segframe.normalisation import Normalisation
@@ -20,6 +20,7 @@ from segframe.step import normalise, two_classes
 log = logging.getLogger("segframe")
 
 Logits = Callable[[tf.Tensor], tf.Tensor]
+Size = tuple[int | None, ...]
 
 MOST_SIZES = 32  # graphs that are kept; making one takes about a second
 
@@ -54,9 +55,10 @@ class TrainedModel:
         self.config, self.versions = config, versions
         self.class_names, self.channels = tuple(class_names), channels
         self.xla = xla
-        self._compiled: dict[tuple[tf.DType, tuple[int | None, ...]], Logits] = {}
+        self._graphs: dict[tuple[tf.DType, Size, bool], Logits] = {}
+        self._networks: dict[tuple[tf.DType, Size], Logits] = {}
         self._plain = network_logits(predictor(network), by, len(self.class_names))
-        self._logits = padded_and_cropped(self._of_its_size, size_multiple(network))
+        self._logits = padded_and_cropped(self._network, size_multiple(network))
 
     def __call__(self, images: Any) -> np.ndarray:
         """Logits of raw images, all of them in one batch.
@@ -75,7 +77,7 @@ class TrainedModel:
         checked = self._checked(images)
         if not len(checked):
             return np.zeros((*checked.shape[:3], len(self.class_names)), np.float32)
-        return self._on_device(checked).numpy()
+        return self._on_device(checked, ids=False).numpy()
 
     def predict(self, images: Any, batch_size: int | None = None) -> np.ndarray:
         """Class ids of raw images, (batch, height, width) uint8; positions in `class_names`.
@@ -95,31 +97,38 @@ class TrainedModel:
         checked = self._checked(images)
         ids = np.zeros(checked.shape[:3], np.uint8)
         for start in range(0, len(checked), at_once):
-            logits = self._on_device(checked[start : start + at_once])
-            # There, not here: the logits are 4 * num_classes times what is brought from a GPU then.
-            ids[start : start + at_once] = tf.cast(tf.argmax(logits, axis=-1), tf.uint8).numpy()
+            ids[start : start + at_once] = self._on_device(checked[start : start + at_once], ids=True).numpy()
         return ids
 
-    def _on_device(self, checked: np.ndarray) -> tf.Tensor:
-        with custom_ops(allowed=not self.xla):
-            return self._logits(tf.constant(checked))
+    def _on_device(self, checked: np.ndarray, *, ids: bool) -> tf.Tensor:
+        """Logits or class ids of images, by one graph: operation by operation, padding costs milliseconds.
 
-    def _of_its_size(self, image: tf.Tensor) -> tf.Tensor:
-        """By a graph for this very size: the last bits of a graph for several depend on which came first."""
-        size: tuple[int | None, ...] = tuple(image.shape)
-        if (image.dtype, size) not in self._compiled and len(self._compiled) >= MOST_SIZES:
-            if len(self._compiled) == MOST_SIZES:
+        The graph is for this very size: the last bits of one for several depend on which came first.
+        """
+        image = tf.constant(checked)
+        size: Size = tuple(image.shape)
+        if (image.dtype, size, ids) not in self._graphs and len(self._graphs) >= MOST_SIZES:
+            if len(self._graphs) == MOST_SIZES:
                 log.info("Images of more than %d sizes: one graph for any size from here on.", MOST_SIZES)
             size = (None, None, None, self.channels)
-        key = image.dtype, size
-        if key not in self._compiled:
-            self._compiled[key] = tf.function(
-                lambda image: self._plain(image),
-                input_signature=[tf.TensorSpec(size, image.dtype)],
-                jit_compile=self.xla,
-                autograph=False,  # as in the run's steps
-            )
-        return self._compiled[key](image)
+        key = image.dtype, size, ids
+        if key not in self._graphs:
+
+            def graph(image: tf.Tensor) -> tf.Tensor:
+                logits = self._logits(image)
+                # There, not here: logits are 4 * num_classes times what is brought from a GPU then.
+                return tf.cast(tf.argmax(logits, axis=-1), tf.uint8) if ids else logits
+
+            with custom_ops(allowed=not self.xla):
+                self._graphs[key] = _graph(graph, size, image.dtype, xla=False)
+        return self._graphs[key](image)
+
+    def _network(self, image: tf.Tensor) -> tf.Tensor:
+        """Logits of padded images. A function of its own, so that all sizes that are padded to one share it."""
+        key = image.dtype, tuple(image.shape)
+        if key not in self._networks:
+            self._networks[key] = _graph(self._plain, key[1], image.dtype, xla=self.xla)
+        return self._networks[key](image)
 
     def _checked(self, images: Any) -> np.ndarray:
         """The images as uint8 or float32, whichever the run had."""
@@ -190,12 +199,32 @@ def padded_and_cropped(logits: Logits, multiple: int) -> Logits:
     """The same for images of any size: padded by their edges as the pipeline does it, and cropped back."""
 
     def whole(image: tf.Tensor) -> tf.Tensor:
+        known = image.shape[1:3].is_fully_defined()
+        inside = padded_size(tuple(image.shape[1:3]), multiple) if known else (None, None)
+        if known and inside == tuple(image.shape[1:3]):
+            return logits(image)
         size = tf.shape(image)[1:3]
         batch = {
             "image": image,
             "mask": tf.zeros(tf.shape(image)[:3], tf.int32),
             "size": tf.tile(size[None], (tf.shape(image)[0], 1)),
         }
-        return logits(pad_edges(batch, multiple)["image"])[:, : size[0], : size[1]]
+        padded = tf.ensure_shape(
+            pad_edges(batch, multiple)["image"], (image.shape[0], *inside, image.shape[3])
+        )
+        return logits(padded)[:, : size[0], : size[1]]
 
     return whole
+
+
+def _graph(of: Logits, size: Size, dtype: tf.DType, *, xla: bool) -> Logits:
+    # As in the run's steps: without AutoGraph, and the graph itself, as TensorFlow warns of many tracings of
+    # one Python function.
+    function = tf.function(
+        of,
+        jit_compile=xla,
+        autograph=False,
+        # Alone it is optimised as the run's own graph is: inlined, its last bits might be others.
+        experimental_attributes={"_noinline": True},
+    )
+    return function.get_concrete_function(tf.TensorSpec(size, dtype))

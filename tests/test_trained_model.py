@@ -95,7 +95,7 @@ def test_what_came_before_changes_no_bit_and_many_sizes_share_a_graph(caplog):
         )
     assert model(first).tobytes() == before.tobytes()
     assert caplog.text.count(f"more than {MOST_SIZES} sizes") == 1
-    assert len(model._compiled) == MOST_SIZES + 1
+    assert len(model._graphs) == MOST_SIZES + 1
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def steps_with(up: str, size: int) -> Steps:
         optimizer,
         normalisation,
         num_classes=CLASSES,
-        augmented=False,
+        scaled=False,
         xla=GPU,
         full_size=(size, size),
     )

@@ -120,7 +120,7 @@ def put_together(
         optimizer,
         pipeline.normalisation,
         num_classes=dataset.num_classes,
-        augmented=bool(augmentations),
+        scaled=pipeline.scaled,
         xla=xla,
         full_size=pipeline.full_size,
         average=WeightAverage(model, train["weight_average"]) if train["weight_average"] else None,

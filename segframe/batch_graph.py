@@ -32,6 +32,17 @@ def _close_all() -> None:
             stream.close()
 
 
+def moving_pixels(augmentations: Sequence[Any]) -> int:
+    """How many of the first do no more than move pixels: they take images and masks as they are stored.
+
+    A quarter of the bytes for uint8 images, and if it is all of them, the device scales the images.
+    """
+    return next(
+        (n for n, augment in enumerate(augmentations) if not getattr(augment, "moves_only", False)),
+        len(augmentations),
+    )
+
+
 class BatchGraph:
     """Makes batches of samples of a data set, (position in a part, seed, segframe.patches.Cut) each.
 
@@ -81,17 +92,18 @@ class BatchGraph:
         if not augmentations and not patches:
             return self.stored(part, samples.batch(self.batch_size))
         reader = BatchReader(self.dataset, part, self.maps, patches, self._faults.append)
+        as_stored = moving_pixels(augmentations)
 
         def load(position: tf.Tensor, seed: tf.Tensor, cut: tf.Tensor) -> dict[str, tf.Tensor]:
             read = tf.numpy_function(reader.sample, [position, cut, seed], self._dtypes(), stateful=False)
             image, target = self._named(read, ())
-            if augmentations:
-                target["mask"] = tf.cast(target["mask"], tf.int32)
-                image = tf.cast(image, tf.float32) * self.scale
-                for number, augment in enumerate(augmentations):
-                    own = tf.random.experimental.stateless_fold_in(seed, number)
-                    image, target = augment(image, target, own)
-                target["mask"] = tf.cast(target["mask"], tf.uint8)
+            for number, augment in enumerate(augmentations):
+                if number == as_stored:
+                    image = tf.cast(image, tf.float32) * self.scale
+                    target["mask"] = tf.cast(target["mask"], tf.int32)
+                own = tf.random.experimental.stateless_fold_in(seed, number)
+                image, target = augment(image, target, own)
+            target["mask"] = tf.cast(target["mask"], tf.uint8)
             return {"image": image, **target, "size": tf.shape(image)[:2], "index": position}
 
         batches = samples.map(as_it_is(load), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)

@@ -112,6 +112,10 @@ def segframe_augmentations() -> Mapping[str, Callable[..., Any]]:
     epoch, for tf.random.stateless_*. Its attribute `warps` is True where stored maps cannot follow. The
     size stays; pixels of the mask may become unknown (255). A method after(previous), if there is one,
     returns one augmentation in place of the one before it in the config and of itself, or None.
+
+    An attribute `moves_only` that is True says that it moves pixels and makes no new values. Where all
+    before it say so as well, it is given image and mask as they are stored, raw in their own dtypes (uint8
+    or float32; uint8), and what leaves the last of them is scaled afterwards: the same values, faster.
     """
 
 

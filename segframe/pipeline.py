@@ -1,11 +1,12 @@
 """Data set -> batches: order, augmentation, padding, prefetch. The same batches for a seed, always.
 
-A batch is {"image": (batch, height, width, channels) uint8 raw, or float32 raw or augmented,
-"mask": (batch, height, width) uint8 class ids with IGNORED on padding, "index": (batch,) int64 positions in
-the part, "size": (batch, 2) int32 height and width before padding}, and (batch, height, width, channels) of
-each map that the loss asks for, by its name. Height and width are the largest of the batch, rounded up to the
-model's size multiple; images are continued by their edge pixels, below and right. In a run on patches
-(segframe.patches) a training batch has those, all padded to one size, and "size" is each patch's own.
+A batch is {"image": (batch, height, width, channels) uint8 or float32 raw, or float32 scaled
+(Pipeline.scaled), "mask": (batch, height, width) uint8 class ids with IGNORED on padding, "index": (batch,)
+int64 positions in the part, "size": (batch, 2) int32 height and width before padding}, and (batch, height,
+width, channels) of each map that the loss asks for, by its name. Height and width are the largest of the
+batch, rounded up to the model's size multiple; images are continued by their edge pixels, below and right. In
+a run on patches (segframe.patches) a training batch has those, all padded to one size, and "size" is each
+patch's own.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 from segframe.batch import padded_size
-from segframe.batch_graph import BatchGraph, as_it_is
+from segframe.batch_graph import BatchGraph, as_it_is, moving_pixels
 from segframe.dataset import Dataset
 from segframe.errors import SegframeError
 from segframe.normalisation import Normalisation, measure
@@ -56,6 +57,8 @@ class Pipeline:
         self.dataset, self.parts = dataset, dict(parts)
         self.batch_size, self.seed, self.size_multiple = batch_size, seed, size_multiple
         self.augmentations = tuple(augmentations)
+        self.scaled = moving_pixels(self.augmentations) < len(self.augmentations)
+        """Whether training images are raw * normalisation.scale, float32: some augmentation took them so."""
         self.maps, self.patches = dict(maps or {}), patches
         self.full_size = padded_size(patches.size if patches else dataset.image_shape[:2], size_multiple)
         """(height, width) of a batch of patches, or of one that has the data's largest image."""

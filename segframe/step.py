@@ -22,7 +22,7 @@ class Steps:
 
     Args:
         optimizer: None where nothing is trained.
-        augmented: training images arrive scaled already (see segframe.pipeline).
+        scaled: training images arrive scaled already (segframe.pipeline.Pipeline.scaled).
         xla: compile with XLA, once for every image size.
         average: takes in the weights after each update.
         norm_statistics: batch normalisation's are to be taken anew before scoring.
@@ -40,7 +40,7 @@ class Steps:
         normalisation: Normalisation,
         *,
         num_classes: int,
-        augmented: bool,
+        scaled: bool,
         xla: bool,
         average: WeightAverage | None = None,
         norm_statistics: bool = False,
@@ -48,7 +48,7 @@ class Steps:
     ):
         self.model, self.loss = model, loss
         self.optimizer: Any = optimizer
-        self.normalisation, self.num_classes, self.augmented = normalisation, num_classes, augmented
+        self.normalisation, self.num_classes, self.scaled = normalisation, num_classes, scaled
         self.average, self.full_size = average, full_size
         self.output_weights, self.predictor = output_weights(model), predictor(model)
         self.xla = xla
@@ -120,7 +120,7 @@ class Steps:
 
     def _normalised(self, image: tf.Tensor) -> tf.Tensor:
         """Images as training batches have them -> what the model takes."""
-        return normalise(image, self.normalisation, scaled=self.augmented)
+        return normalise(image, self.normalisation, scaled=self.scaled)
 
     def _compiled_for_images(self, step: Callable[[tf.Tensor], None]) -> Callable[[tf.Tensor], None]:
         compiled = self._compiled(lambda image, target: step(image), self.xla)

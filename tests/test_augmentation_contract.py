@@ -76,6 +76,17 @@ def test_class_ids_stay(augment, sample):
             np.testing.assert_array_equal(np.bincount(mask.ravel()), np.bincount(sample[1].ravel()))
 
 
+def test_one_that_only_moves_pixels_does_so_in_the_dtypes_of_the_file(augment, sample):
+    if not getattr(augment, "moves_only", False):
+        pytest.skip("makes new values: it is given scaled floats")
+    raw, mask = (sample[0] * 255).astype(np.uint8), sample[1].astype(np.uint8)
+    for seed in range(8):
+        image, target = augment(tf.constant(raw), {"mask": tf.constant(mask)}, tf.constant([seed, 7]))
+        assert (image.dtype, target["mask"].dtype) == (tf.uint8, tf.uint8)
+        scaled, _ = applied(augment, (raw.astype(np.float32), sample[1]), seed)
+        np.testing.assert_array_equal(image.numpy(), scaled)
+
+
 def test_maps_of_the_target_follow_the_mask(augment, sample):
     if augment.warps:
         pytest.skip("warps: stored maps are not given to it")

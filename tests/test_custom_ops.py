@@ -44,7 +44,7 @@ def test_they_may_stand_in_a_runs_steps_but_not_under_xla(model, answers, xla, e
     optimizer = keras.optimizers.SGD()
     optimizer.build(model.trainable_variables)
     normalisation = Normalisation(scale=1.0, mean=(0.0,), std=(1.0,))
-    steps = Steps(model, loss, optimizer, normalisation, num_classes=2, augmented=False, xla=xla)
+    steps = Steps(model, loss, optimizer, normalisation, num_classes=2, scaled=False, xla=xla)
     image, mask = tf.ones((1, 5, 3, 1)), tf.zeros((1, 5, 3), tf.int32)
     for step in (steps.train, steps.evaluate):
         answers.clear()

@@ -49,7 +49,7 @@ def evaluator():
     model = keras.Model(image, keras.layers.Conv2D(3, 1, kernel_initializer="random_normal")(x))
     steps = Steps(
         model, valid_mean, keras.optimizers.SGD(), pipeline.normalisation,
-        num_classes=3, augmented=False, xla=False,
+        num_classes=3, scaled=False, xla=False,
     )  # fmt: skip
     return Evaluator(steps, pipeline)
 

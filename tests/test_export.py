@@ -37,7 +37,7 @@ def images(size):
 
 def expected(model, image):
     """Steps.logits on the image, padded as the pipeline pads it, cropped."""
-    steps = Steps(model, None, keras.optimizers.SGD(), BY, num_classes=2, augmented=False, xla=False)
+    steps = Steps(model, None, keras.optimizers.SGD(), BY, num_classes=2, scaled=False, xla=False)
     height, width = image.shape[1:3]
     batch = {
         "image": tf.constant(image),

@@ -65,7 +65,7 @@ def steps(*, xla=False, classes=2, wrap=lambda optimizer: optimizer, rate=0.1, *
     model = network(classes=classes, **options)
     optimizer = wrap(keras.optimizers.SGD(rate))
     optimizer.build(model.trainable_variables)
-    return Steps(model, loss, optimizer, BY, num_classes=2, augmented=False, xla=xla)
+    return Steps(model, loss, optimizer, BY, num_classes=2, scaled=False, xla=xla)
 
 
 @pytest.mark.parametrize("xla", [False, True], ids=["plain", "xla"])

@@ -129,6 +129,33 @@ def test_augmentations_get_scaled_floats_and_their_own_seeds():
     assert not np.array_equal(np.sort(first["image"].ravel()), np.sort(second["image"].ravel()))
 
 
+def test_what_only_moves_pixels_is_given_them_as_they_are_stored():
+    """And the values in the end are those that scaled floats would have, bit for bit."""
+    seen = []
+
+    def moving(first):
+        def move(image, target, seed):
+            seen.append((image.dtype, target["mask"].dtype))
+            return image[:, ::-1], {name: entry[:, ::-1] for name, entry in target.items()}
+
+        move.moves_only = first
+        return move
+
+    def batches(*moves):
+        seen.clear()
+        _, made = pipeline([(8, 8)] * 4, batch_size=4, augmentations=[moving(first) for first in moves])
+        (batch,) = numpy(made.train(0))
+        image = batch["image"] if made.scaled else batch["image"].astype(np.float32) * np.float32(1 / 255)
+        return list(dict.fromkeys(seen)), batch["image"].dtype, image.tobytes(), batch["mask"].tobytes()
+
+    stored, scaled = (tf.uint8, tf.uint8), (tf.float32, tf.int32)
+    kinds, dtype, *raw = batches(True, True)
+    assert (kinds, dtype) == ([stored], np.uint8)
+    assert batches(True, False) == ([stored, scaled], np.float32, *raw)
+    # The second of these could take them as they are stored, but comes behind one that needs floats.
+    assert batches(False, True) == ([scaled], np.float32, *raw)
+
+
 @pytest.mark.parametrize("multiple", [1, 2, 16])
 def test_padding_works_in_a_compiled_graph_with_unknown_sizes(multiple):
     spec = {

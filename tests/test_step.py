@@ -27,7 +27,7 @@ def cross_entropy(target, logits):
     return tf.reduce_mean(per_pixel, axis=(1, 2))
 
 
-def steps(outputs=2, *, xla=False, augmented=False, penalty=0.0, learning_rate=0.05, **more):
+def steps(outputs=2, *, xla=False, scaled=False, penalty=0.0, learning_rate=0.05, **more):
     keras.utils.set_random_seed(3)
     image = keras.Input((None, None, 2))
     regularizer = keras.regularizers.L2(penalty) if penalty else None
@@ -35,7 +35,7 @@ def steps(outputs=2, *, xla=False, augmented=False, penalty=0.0, learning_rate=0
     model = keras.Model(image, keras.layers.Conv2D(outputs, 1, dtype="float32")(x))
     optimizer = keras.optimizers.SGD(learning_rate)
     optimizer.build(model.trainable_variables)
-    return Steps(model, cross_entropy, optimizer, BY, num_classes=2, augmented=augmented, xla=xla, **more)
+    return Steps(model, cross_entropy, optimizer, BY, num_classes=2, scaled=scaled, xla=xla, **more)
 
 
 def test_normalise_scales_then_centres_each_channel():
@@ -91,7 +91,7 @@ def test_xla_gives_the_same_steps_and_predictions(batch):
 
 def test_augmented_images_are_scaled_already_in_training_and_raw_in_evaluation(batch):
     image, target = batch
-    plain, augmented = steps(), steps(augmented=True)
+    plain, augmented = steps(), steps(scaled=True)
     scaled = tf.cast(image, tf.float32) * BY.scale
     np.testing.assert_allclose(augmented.train(scaled, target)[1], plain.train(image, target)[1], rtol=1e-5)
     evaluated = [made.evaluate(image, target)[0] for made in (augmented, plain)]

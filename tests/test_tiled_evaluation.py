@@ -56,7 +56,7 @@ def evaluators(kernel_size):
         batches = Pipeline(data, {"train": part, "test": part}, batch_size=3 if chosen else 1, seed=0,
                            size_multiple=4, maps={"weight": Weight()}, patches=chosen)  # fmt: skip
         steps = Steps(model, valid_mean, keras.optimizers.SGD(), batches.normalisation, num_classes=3,
-                      augmented=False, xla=False, full_size=batches.full_size)  # fmt: skip
+                      scaled=False, xla=False, full_size=batches.full_size)  # fmt: skip
         found.append(Evaluator(steps, batches))
     return found
 

@@ -52,7 +52,7 @@ def evaluate(
         None,
         model.normalisation,
         num_classes=len(model.class_names),
-        augmented=False,
+        scaled=False,
         xla=model.xla,
         full_size=pipeline.full_size,
     )

@@ -24,7 +24,7 @@ class Flip:
         vertical: top and bottom exchanged (the height axis).
     """
 
-    warps = False
+    warps, moves_only = False, True
 
     def __init__(self, horizontal: bool, vertical: bool):
         self.horizontal, self.vertical = horizontal, vertical
@@ -40,7 +40,7 @@ class Flip:
 class QuarterTurn:
     """Turns by 0, 90, 180 or 270 degrees, equally likely; by 0 or 180 where height and width differ."""
 
-    warps = False
+    warps, moves_only = False, True
 
     def __call__(self, image: tf.Tensor, target: Target, seed: tf.Tensor) -> tuple[tf.Tensor, Target]:
         height, width = image.shape[0], image.shape[1]

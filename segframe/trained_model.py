@@ -124,7 +124,7 @@ class TrainedModel:
         return self._graphs[key](image)
 
     def _network(self, image: tf.Tensor) -> tf.Tensor:
-        """Logits of padded images. A function of its own, so that all sizes that are padded to one share it."""
+        """Logits of padded images, by a function of its own: all sizes that are padded to one share it."""
         key = image.dtype, tuple(image.shape)
         if key not in self._networks:
             self._networks[key] = _graph(self._plain, key[1], image.dtype, xla=self.xla)
@@ -140,7 +140,7 @@ class TrainedModel:
                 got=str(found.shape),
                 remedy="One image is images[None]; a channel axis is images[..., None].",
             )
-        if found.dtype.kind not in "uif" or not np.isfinite(found).all():
+        if found.dtype.kind not in "uif" or found.dtype.kind == "f" and not np.isfinite(found).all():
             raise SegframeError(
                 "images",
                 expected="finite numbers",

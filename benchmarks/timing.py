@@ -13,6 +13,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from segframe import __version__
+from segframe.gpus import visible_gpus
 
 GPU = bool(tf.config.list_physical_devices("GPU"))
 
@@ -38,9 +39,14 @@ def over(times: dict[str, list[float]], one: str, other: str) -> list[float]:
 
 
 def share_gpus() -> None:
-    """Leave memory to other programs: to a trial in a process of its own, to PyTorch."""
+    """Leave half of the memory to other programs: to a trial in a process of its own, to PyTorch.
+
+    Memory that grows as it is needed would not do: XLA tries kernels with all that there is, and keeps it.
+    """
+    smallest = min((gpu.memory_mib for gpu in visible_gpus()), default=0)
     for gpu in tf.config.list_physical_devices("GPU"):
-        tf.config.experimental.set_memory_growth(gpu, True)
+        half = tf.config.LogicalDeviceConfiguration(memory_limit=smallest // 2)
+        tf.config.set_logical_device_configuration(gpu, [half])
 
 
 def write(

@@ -1,8 +1,10 @@
 """HDF5 data sets: what is read is what was written, and what cannot be used is refused with the remedy."""
 
+import os
 import subprocess
 import sys
 import threading
+import time
 
 import h5py
 import numpy as np
@@ -13,6 +15,9 @@ from hypothesis import strategies as st
 from segframe.dataset import IGNORED
 from segframe.errors import SegframeError
 from segframe.plugins.hdf5 import open_hdf5
+from segframe.plugins.hdf5_raw import raw_file
+from segframe.plugins.hdf5_read_ahead import fetch_soon, on_disk_only
+from segframe.plugins.hdf5_stored import StoredArray
 from segframe.plugins.hdf5_writer import writing
 
 
@@ -156,6 +161,38 @@ def test_threads_read_what_one_reads(hdf5_file):
     for thread in threads:
         thread.join()
     assert all(found[thread] == expected * 5 for thread in range(4))
+
+
+@pytest.mark.parametrize("storage", [{}, {"chunks": (1, 64, 64, 3)}], ids=["contiguous", "chunked"])
+def test_samples_that_lie_on_the_disk_are_fetched_before_they_are_read(tmp_path, storage):
+    path = tmp_path / "cold.h5"
+    images = np.random.default_rng(0).integers(256, size=(60, 64, 64, 3), dtype=np.uint8)
+    with h5py.File(path, "w") as file:
+        file.create_dataset("train/images", data=images, **storage)
+        file["train/masks"] = np.zeros((60, 64, 64), np.uint8)
+        file.attrs["class_names"] = ["background", "cell"]
+
+    def drop_pages():
+        with open(path, "rb") as file:
+            os.fsync(file.fileno())
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+    with h5py.File(path) as file:
+        array = StoredArray(file["train/images"], 1, raw_file(file))
+        drop_pages()
+        if not on_disk_only(array, 50):
+            pytest.skip("this file system keeps in memory what it is told to drop, or cannot be asked")
+        fetch_soon(array, 50)
+        until = time.monotonic() + 30
+        while on_disk_only(array, 50) and time.monotonic() < until:
+            time.sleep(0.01)
+        assert not on_disk_only(array, 50)
+    dataset = opened(path)
+    drop_pages()
+    read, _ = dataset.read_stacked("train", [50, 3, 59], np.empty)
+    np.testing.assert_array_equal(read, images[[50, 3, 59]])
+    with pytest.raises(IndexError, match="no index 60"):
+        dataset.read_stacked("train", [60], np.empty)
 
 
 def replace(name, value):

@@ -15,6 +15,7 @@ from segframe.plugins.hdf5_blocks import WINDOW_BYTES, Blocks, stored_blocks
 from segframe.plugins.hdf5_facts import id_tables
 from segframe.plugins.hdf5_file import BROKEN, damaged, open_file
 from segframe.plugins.hdf5_raw import raw_file
+from segframe.plugins.hdf5_read_ahead import read_ahead
 from segframe.plugins.hdf5_split import Arrays, Split, as_sample
 from segframe.plugins.hdf5_stored import StoredArray
 
@@ -132,11 +133,12 @@ class Hdf5Dataset:
         """As segframe.dataset: decoded straight into one array."""
         if self._split(split).per_sample:
             return None
+        arrays = {kind: self._array(split, kind, 0) for kind in ("images", "masks")}
+        if not all(array.dtype.isnative for array in arrays.values()):
+            return None
+        read_ahead(list(arrays.values()), indices)
         stacked = []
-        for kind in ("images", "masks"):
-            array = self._array(split, kind, 0)
-            if not array.dtype.isnative:
-                return None
+        for kind, array in arrays.items():
             shape, dtype = array.shape[1:], "uint8" if array.dtype.kind == "b" else array.dtype
             values = empty((len(indices), *shape), dtype)
             for place, index in zip(values, indices, strict=True):

@@ -46,6 +46,7 @@ class StoredArray:
     Attributes:
         where: for messages: the file and the name.
         name, dtype: in the file.
+        raw: the argument.
         shape: (samples, ...), also of one sample.
         rows: samples that are stored together; reading one costs as much as reading all of them.
 
@@ -56,7 +57,7 @@ class StoredArray:
     def __init__(self, stored: Any, batch: int, raw: io.FileIO | None):
         import h5py
 
-        self._array, self._batch, self._raw = stored, batch, raw
+        self._array, self._batch, self.raw = stored, batch, raw
         self._filters = filters_of(stored)
         self.name, self.dtype = stored.name, stored.dtype
         self.shape: tuple[int, ...] = stored.shape if batch else (1, *stored.shape)
@@ -107,6 +108,18 @@ class StoredArray:
             self._bytes_at(self._offset + start * out[0].nbytes, out.reshape(-1).view(np.uint8))
             return out
         return self._part((slice(start, stop), *(slice(0, size) for size in self.shape[1:])), out)
+
+    def spans(self, index: int) -> Iterator[tuple[int, int]]:
+        """(offset, bytes) in `raw` of what one sample is read from; none where HDF5 reads it."""
+        if not self._here:
+            return
+        if self._offset is not None:
+            yield self._offset + index * self.block_bytes, self.block_bytes
+            return
+        for place, _ in self._chunks_of((slice(index, index + 1), *(slice(0, n) for n in self.shape[1:]))):
+            found = self._index.find(place)
+            if found:
+                yield found[:2]
 
     def read_window(self, index: int, window: tuple[slice, slice]) -> np.ndarray:
         """These rows and columns of one sample: only the chunks under them are read.
@@ -198,8 +211,8 @@ class StoredArray:
         return found
 
     def _bytes_at(self, offset: int, out: Any) -> None:
-        assert self._raw is not None
-        read_at(self._raw, offset, out)
+        assert self.raw is not None
+        read_at(self.raw, offset, out)
 
     def _by_hdf5(self, at: Part) -> np.ndarray:
         if self._filters:

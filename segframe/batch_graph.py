@@ -89,14 +89,20 @@ class BatchGraph:
         patches: Patches | None = None,
     ) -> tf.data.Dataset:
         """Batches of `samples`, (position, seed, cut) each: patches of them, or whole ones."""
-        if not augmentations and not patches:
-            return self.stored(part, samples.batch(self.batch_size))
-        reader = BatchReader(self.dataset, part, self.maps, patches, self._faults.append)
+        if not patches:
+            read = self._read(part, samples.batch(self.batch_size))
+            if not augmentations:
+                return self._padded(read)
+            # Read a batch at a time and then taken apart: one call of Python, not one for each sample.
+            whole = read.unbatch()
+        else:
+            whole = self._read_patches(part, samples, patches)
         as_stored = moving_pixels(augmentations)
 
-        def load(position: tf.Tensor, seed: tf.Tensor, cut: tf.Tensor) -> dict[str, tf.Tensor]:
-            read = tf.numpy_function(reader.sample, [position, cut, seed], self._dtypes(), stateful=False)
-            image, target = self._named(read, ())
+        def augmented(sample: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+            size, index, seed = (sample.pop(name) for name in ("size", "index", "seed"))
+            target = {name: entry[: size[0], : size[1]] for name, entry in sample.items()}
+            image = target.pop("image")
             for number, augment in enumerate(augmentations):
                 if number == as_stored:
                     image = tf.cast(image, tf.float32) * self.scale
@@ -104,9 +110,9 @@ class BatchGraph:
                 own = tf.random.experimental.stateless_fold_in(seed, number)
                 image, target = augment(image, target, own)
             target["mask"] = tf.cast(target["mask"], tf.uint8)
-            return {"image": image, **target, "size": tf.shape(image)[:2], "index": position}
+            return {"image": image, **target, "size": size, "index": index}
 
-        batches = samples.map(as_it_is(load), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        batches = whole.map(as_it_is(augmented), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         padding = {"image": tf.zeros((), batches.element_spec["image"].dtype), **self._padding()}
         shapes = {name: spec.shape for name, spec in batches.element_spec.items()}
         if patches:
@@ -118,30 +124,44 @@ class BatchGraph:
 
     def stored(self, part: Part, groups: tf.data.Dataset) -> tf.data.Dataset:
         """Batches of `groups`, (positions, seeds, cuts) of a batch each, as they are stored."""
+        return self._padded(self._read(part, groups))
+
+    def _read(self, part: Part, groups: tf.data.Dataset) -> tf.data.Dataset:
+        """Whole samples, stacked: image, mask, maps, size, index and seed."""
         reader = BatchReader(self.dataset, part, self.maps, on_fault=self._faults.append)
 
         def load(positions: tf.Tensor, seeds: tf.Tensor, cuts: tf.Tensor) -> dict[str, tf.Tensor]:
             dtypes = [*self._dtypes(), tf.int32]
             *read, sizes = tf.numpy_function(reader.batch, [positions], dtypes, stateful=False)
-            image, target = self._named(read, (None,))
-            return {"image": image, **target, "size": tf.ensure_shape(sizes, (None, 2)), "index": positions}
+            size = tf.ensure_shape(sizes, (None, 2))
+            return {**self._named(read, (None,)), "size": size, "index": positions, "seed": seeds}
 
-        batches = groups.map(as_it_is(load), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        return self._padded(batches)
+        return groups.map(as_it_is(load), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+
+    def _read_patches(self, part: Part, samples: tf.data.Dataset, patches: Patches) -> tf.data.Dataset:
+        """Patches, one by one: image, mask, maps, size, index and seed."""
+        reader = BatchReader(self.dataset, part, self.maps, patches, self._faults.append)
+
+        def load(position: tf.Tensor, seed: tf.Tensor, cut: tf.Tensor) -> dict[str, tf.Tensor]:
+            read = tf.numpy_function(reader.patch, [position, cut, seed], self._dtypes(), stateful=False)
+            size = tf.shape(read[1])[:2]
+            return {**self._named(read, ()), "size": size, "index": position, "seed": seed}
+
+        return samples.map(as_it_is(load), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
     def _dtypes(self) -> list[tf.DType]:
         return [self.image_dtype, tf.uint8, *(tf.as_dtype(maker.dtype) for maker in self.maps.values())]
 
-    def _named(
-        self, read: Sequence[tf.Tensor], lead: tuple[None, ...]
-    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        """What a BatchReader read as image and target, with what is known of their shapes."""
+    def _named(self, read: Sequence[tf.Tensor], lead: tuple[None, ...]) -> dict[str, tf.Tensor]:
+        """What a BatchReader read, with what is known of the shapes."""
         image, mask, *maps = read
-        image = tf.ensure_shape(image, (*lead, None, None, self.dataset.image_shape[2]))
-        target = {"mask": tf.ensure_shape(mask, (*lead, None, None))}
+        named = {
+            "image": tf.ensure_shape(image, (*lead, None, None, self.dataset.image_shape[2])),
+            "mask": tf.ensure_shape(mask, (*lead, None, None)),
+        }
         for (name, maker), values in zip(self.maps.items(), maps, strict=True):
-            target[name] = tf.ensure_shape(values, (*lead, None, None, maker.channels))
-        return image, target
+            named[name] = tf.ensure_shape(values, (*lead, None, None, maker.channels))
+        return named
 
     def _padding(self) -> dict[str, tf.Tensor]:
         padding = {"mask": tf.constant(MASK_PADDING["mask"], tf.uint8)}
@@ -149,4 +169,9 @@ class BatchGraph:
 
     def _padded(self, batches: tf.data.Dataset) -> tf.data.Dataset:
         padding = self._padding()
-        return batches.map(as_it_is(lambda batch: pad_edges(batch, self.size_multiple, padding)))
+
+        def padded(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+            batch.pop("seed", None)
+            return pad_edges(batch, self.size_multiple, padding)
+
+        return batches.map(as_it_is(padded))

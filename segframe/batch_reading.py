@@ -21,7 +21,7 @@ class BatchReader:
 
     Args:
         makers: {name: maker} of the maps that each sample gets (segframe.loss_maps).
-        patches: what `sample` takes of one, where that is not the whole.
+        patches: what `patch` takes of a sample.
         on_fault: told of each SegframeError: TensorFlow makes an error of its own of it.
     """
 
@@ -37,15 +37,13 @@ class BatchReader:
         self.patches, self.on_fault = patches, on_fault
         self._buffers = Buffers()
 
-    def sample(self, position: int, cut: int, seed: Sequence[int]) -> tuple[np.ndarray, ...]:
-        """Image, mask and maps of one sample, or of the patch of it that segframe.patches takes."""
+    def patch(self, position: int, cut: int, seed: Sequence[int]) -> tuple[np.ndarray, ...]:
+        """Image, mask and maps of the patch that segframe.patches takes of one sample."""
+        assert self.patches is not None
         index, makers = self.part.indices[int(position)], tuple(self.makers.values())
+        key = int(position), Cut(int(cut)), [int(number) for number in seed]
         with self._told():
-            if self.patches:
-                key = int(position), Cut(int(cut)), [int(number) for number in seed]
-                return self.patches.take(self.dataset, self.part.split, index, makers, *key)
-            (sample,) = self.dataset.read(self.part.split, [index])
-            return sample.image, sample.mask, *(maker.make(sample.mask) for maker in makers)
+            return self.patches.take(self.dataset, self.part.split, index, makers, *key)
 
     def batch(self, positions: Sequence[int]) -> tuple[np.ndarray, ...]:
         """Images, masks, maps, (batch, height, width, ...) each, and the (batch, 2) int32 sizes.

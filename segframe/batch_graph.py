@@ -94,9 +94,9 @@ class BatchGraph:
             if not augmentations:
                 return self._padded(read)
             # Read a batch at a time and then taken apart: one call of Python, not one for each sample.
-            whole = read.unbatch()
+            each = read.unbatch()
         else:
-            whole = self._read_patches(part, samples, patches)
+            each = self._read_patches(part, samples, patches)
         as_stored = moving_pixels(augmentations)
 
         def augmented(sample: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -110,9 +110,9 @@ class BatchGraph:
                 own = tf.random.experimental.stateless_fold_in(seed, number)
                 image, target = augment(image, target, own)
             target["mask"] = tf.cast(target["mask"], tf.uint8)
-            return {"image": image, **target, "size": size, "index": index}
+            return {"image": image, **target, "size": tf.shape(image)[:2], "index": index}
 
-        batches = whole.map(as_it_is(augmented), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        batches = each.map(as_it_is(augmented), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         padding = {"image": tf.zeros((), batches.element_spec["image"].dtype), **self._padding()}
         shapes = {name: spec.shape for name, spec in batches.element_spec.items()}
         if patches:

@@ -1,5 +1,6 @@
 """Tests of the core and of the bundled plugins leave the user's folders alone."""
 
+import logging
 import os
 
 import pytest
@@ -18,6 +19,14 @@ def nothing_of_the_users(tmp_path_factory):
         patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
         patch.setenv("TF_CPP_MIN_LOG_LEVEL", "2")
         yield
+
+
+@pytest.fixture(autouse=True)
+def console_logger():
+    """The logger as it is before a command line sets it up. Else pytest's handlers would stay on it."""
+    log = logging.getLogger("segframe")
+    log.handlers, log.propagate = [], True
+    log.setLevel(logging.NOTSET)
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,5 @@
 """What several tests need: real data if it is there, small HDF5 files, a cache folder of their own."""
 
-import logging
 import os
 from pathlib import Path
 
@@ -29,16 +28,6 @@ def own_cache(tmp_path, monkeypatch):
     folder = tmp_path / "cache"
     monkeypatch.setenv("SEGFRAME_CACHE", str(folder))
     return folder
-
-
-@pytest.fixture
-def console_logger():
-    """The console's logger, afterwards as it was."""
-    log = logging.getLogger("segframe")
-    before = log.handlers[:], log.level, log.propagate
-    yield log
-    log.handlers, log.propagate = before[0], before[2]
-    log.setLevel(before[1])
 
 
 @pytest.fixture

@@ -12,8 +12,6 @@ import pytest
 from segframe import metrics
 from segframe.__main__ import main
 
-pytestmark = pytest.mark.usefixtures("console_logger")
-
 BASE = {"dataset.name": "hdf5", "dataset.path": "a.h5", "split.folds": None, "split.seed": 0,
         "model.name": "unet", "optimizer.name": "adam", "optimizer.learning_rate": 1e-3,
         "optimizer.beta_1": 0.9, "augment": {}}  # fmt: skip

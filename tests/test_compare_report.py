@@ -19,7 +19,7 @@ from segframe.plugins.mlflow_tracker import build_mlflow
 from segframe.record import Record
 from segframe.tracking import hand_in
 
-pytestmark = [pytest.mark.bundled, pytest.mark.usefixtures("console_logger")]
+pytestmark = pytest.mark.bundled
 
 
 @pytest.fixture(scope="module")

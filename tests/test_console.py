@@ -10,16 +10,6 @@ from segframe.console import interactive, log_file, set_up_console
 LOG = logging.getLogger("segframe")
 
 
-@pytest.fixture(autouse=True)
-def as_before():
-    """The logger, as it was, for the tests after this one."""
-    before = LOG.handlers[:], LOG.level, LOG.propagate
-    LOG.handlers = []
-    yield
-    LOG.handlers, LOG.propagate = before[0], before[2]
-    LOG.setLevel(before[1])
-
-
 def test_lines_go_to_stderr_whole_and_as_they_are(capsys):
     set_up_console()
     long = "data[0] is [bold]no markup[/bold] " + "x" * 300

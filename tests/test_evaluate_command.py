@@ -16,7 +16,7 @@ from segframe.plugins.compare_evaluation import as_evaluated
 from segframe.plugins.compare_run import read_run
 from segframe.record import Record
 
-pytestmark = [pytest.mark.bundled, pytest.mark.usefixtures("console_logger")]
+pytestmark = pytest.mark.bundled
 
 SIZES = [(16, 21), (13, 24), (16, 24), (10, 9), (16, 24)]
 

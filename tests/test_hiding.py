@@ -137,7 +137,7 @@ def test_a_run_leaves_no_secret_behind_resumes_and_is_handed_in_later(
 
 
 @pytest.mark.bundled
-def test_the_command_line_shows_no_secret_whatever_goes_wrong(tmp_path, monkeypatch, capsys, console_logger):
+def test_the_command_line_shows_no_secret_whatever_goes_wrong(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     word = f"tracker.uri={URI}"
     for words, code in (

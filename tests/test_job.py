@@ -1,7 +1,6 @@
 """segframe.job: one job of a sweep leaves its result or its error in a file, whatever happens."""
 
 import json
-import logging
 import signal
 import textwrap
 from pathlib import Path
@@ -45,8 +44,6 @@ def job(config, tmp_path, monkeypatch):
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: job-saboteur\nVersion: 1\n")
     (info / "entry_points.txt").write_text("[segframe]\njob_saboteur = job_saboteur\n")
     monkeypatch.syspath_prepend(str(tmp_path / "path"))
-    log = logging.getLogger("segframe")
-    before = log.handlers[:], log.level, log.propagate
 
     def run(*words):
         made = config("train.epochs=1", *words)
@@ -55,9 +52,7 @@ def job(config, tmp_path, monkeypatch):
         code = main(str(tmp_path / "job_0.yaml"), str(tmp_path / "job_0.json"), "")
         return code, json.loads((tmp_path / "job_0.json").read_text())
 
-    yield run
-    log.handlers, log.propagate = before[0], before[2]
-    log.setLevel(before[1])
+    return run
 
 
 def test_a_finished_job_leaves_its_objective_and_scores(job):

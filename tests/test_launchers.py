@@ -197,7 +197,7 @@ def test_a_queued_job_that_is_told_to_stop_leaves_a_result_only_if_the_sweep_sto
 
 
 @pytest.fixture
-def own_folder(tmp_path, monkeypatch, console_logger):
+def own_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

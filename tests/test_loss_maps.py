@@ -83,7 +83,6 @@ def with_maps(config, *words, **loss):
 
 def test_a_run_trains_on_the_maps_of_its_augmented_masks(plugins, config, offers, caplog):
     caplog.set_level(logging.INFO, "segframe")
-    logging.getLogger("segframe").propagate = True
     settings = with_maps(config, "augment=flips", "train.epochs=4", "optimizer.learning_rate=0.01")
     result = run_experiment(plugins, settings)
     record, flipped = Record(Path(result.out_dir)), set()

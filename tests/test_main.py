@@ -1,6 +1,5 @@
 """The command line: what bad input gets, and one real run from the words to the summary."""
 
-import logging
 import os
 import re
 import subprocess
@@ -20,15 +19,11 @@ TINY = ["dataset.samples_train=8", "dataset.samples_val=2", "dataset.samples_tes
 
 @pytest.fixture(autouse=True)
 def own_folder(tmp_path, monkeypatch):
-    """An empty working folder, and the console's logger as it was, for the tests after this one."""
-    log = logging.getLogger("segframe")
-    before = log.handlers[:], log.level, log.propagate
+    """An empty working folder."""
     folder = tmp_path / "Läufe von heute"
     folder.mkdir()
     monkeypatch.chdir(folder)
-    yield folder
-    log.handlers, log.propagate = before[0], before[2]
-    log.setLevel(before[1])
+    return folder
 
 
 def refused(capsys, folder, words, *patterns):
@@ -87,22 +82,16 @@ def test_a_bad_word_is_refused_with_the_remedy(capsys, own_folder, words, messag
     refused(capsys, own_folder, words, message)
 
 
-def test_every_option_is_refused_before_tensorflow_is_imported_and_in_a_second(own_folder):
-    """A fresh process: its start-up counts too. Processor time, as other processes run on this machine."""
+def test_a_wrong_option_is_refused_before_tensorflow_is_imported(own_folder):
     code = (
-        "import sys, time; start = time.process_time()\n"
+        "import sys\n"
         "from segframe.__main__ import main\n"
         "code = main(['optimizer.learning_rat=1'])\n"
-        "print(time.process_time() - start, {'tensorflow', 'keras', 'mlflow'} & set(sys.modules))\n"
+        "print({'tensorflow', 'keras', 'mlflow'} & set(sys.modules))\n"
         "sys.exit(code)\n"
     )
-    seconds = []
-    for _ in range(3):
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-        taken, _, heavy = done.stdout.partition(" ")
-        assert (done.returncode, heavy.strip()) == (2, "set()"), done.stderr
-        seconds.append(float(taken))
-    assert min(seconds) < 1.0
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout.strip()) == (2, "set()"), done.stderr
 
 
 def test_debug_shows_where_and_still_exits_with_2(capsys, own_folder):

@@ -78,7 +78,6 @@ def spoil_the_largest_map(data):
 @pytest.fixture(autouse=True)
 def cache(own_cache, caplog):
     caplog.set_level(logging.INFO, "segframe")
-    logging.getLogger("segframe").propagate = True
     return own_cache
 
 

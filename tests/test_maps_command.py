@@ -1,6 +1,5 @@
 """The verb `maps`: builds what runs then find, says what is kept, removes it; what is wrong is refused."""
 
-import logging
 import re
 
 import h5py
@@ -18,12 +17,7 @@ pytestmark = pytest.mark.bundled
 
 @pytest.fixture(autouse=True)
 def quiet(own_cache):
-    """A cache folder of its own, and the console's logger as it was."""
-    log = logging.getLogger("segframe")
-    before = log.handlers[:], log.level, log.propagate
-    yield
-    log.handlers, log.propagate = before[0], before[2]
-    log.setLevel(before[1])
+    """A cache folder of its own."""
 
 
 def maps(capsys, *words, code=0):

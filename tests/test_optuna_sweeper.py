@@ -24,9 +24,7 @@ SPACE = "optimizer.learning_rate=tag(log, interval(1e-5,1e-1))"
         ([SPACE, "split.val=none"], "split.val: expected a validation part"),
     ],
 )
-def test_a_wrong_search_is_refused_and_leaves_nothing(
-    words, message, tmp_path, monkeypatch, capsys, console_logger
-):
+def test_a_wrong_search_is_refused_and_leaves_nothing(words, message, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["-m", "hydra/sweeper=optuna", "dataset.size=32", "tracker=none", *words]) == 2
     assert message in capsys.readouterr().err

@@ -23,8 +23,6 @@ from segframe.plugins.reproduce_words import told
 from segframe.record import FINISHED, Record
 from segframe.split import parts
 
-pytestmark = pytest.mark.usefixtures("console_logger")
-
 
 def numbers(loss=0.5, dice=0.8, image=0.7, folder=None, digest="a"):
     """A finished run of two epochs, as its files have it."""

@@ -193,7 +193,7 @@ def test_a_full_disk_is_said_and_leaves_nothing(data, own_cache):
     assert not files(own_cache)
 
 
-def test_what_is_kept_is_listed_and_cleared_while_a_run_reads_it(data, own_cache, capsys, console_logger):
+def test_what_is_kept_is_listed_and_cleared_while_a_run_reads_it(data, own_cache, capsys):
     kept = cached(*data, "disk")
     assert main(["cache", "list"]) == 0
     listed = capsys.readouterr().out

@@ -1,7 +1,6 @@
 """The launcher and the sweep: real commands, each job a process, some of which fail, die or are stopped."""
 
 import json
-import logging
 import os
 import re
 import subprocess
@@ -145,14 +144,8 @@ def test_stopping_saves_the_job_and_ends_the_sweep(command, seed, code):
 
 
 def test_all_jobs_are_checked_before_the_first_one_starts(tmp_path, monkeypatch, capsys):
-    log = logging.getLogger("segframe")
-    before = log.handlers[:], log.level, log.propagate
     monkeypatch.chdir(tmp_path)
-    try:
-        assert main(["-m", "train.epochs=1,2,0", "tracker=none", "dataset.size=32"]) == 2
-    finally:
-        log.handlers, log.propagate = before[0], before[2]
-        log.setLevel(before[1])
+    assert main(["-m", "train.epochs=1,2,0", "tracker=none", "dataset.size=32"]) == 2
     assert "train.epochs: expected" in capsys.readouterr().err
     assert not list(tmp_path.rglob("job_*")) and not list(tmp_path.rglob("status.json"))
 
@@ -179,7 +172,7 @@ def test_a_value_out_of_range_in_the_last_job_stops_the_sweep_before_the_first(c
     ],
     ids=["command line", "preset"],
 )  # fmt: skip
-def test_ranges_are_every_value_of_seeds_and_folds(words, jobs, tmp_path, monkeypatch, console_logger):
+def test_ranges_are_every_value_of_seeds_and_folds(words, jobs, tmp_path, monkeypatch):
     register()  # Hydra's first look for plugins executes their modules anew: it has to be over
     from hydra_plugins.segframe_launcher.launcher import ProcessLauncher
 

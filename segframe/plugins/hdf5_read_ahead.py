@@ -17,10 +17,12 @@ if TYPE_CHECKING:
 def read_ahead(arrays: Sequence[StoredArray], indices: Sequence[int]) -> None:
     """Have the system begin to fetch these samples of all arrays, if the first one lies on the disk only.
 
-    One look for all of them: asking for a sample costs as much as reading it from memory.
+    One look for all of them: asking for a sample costs as much as reading it from memory. Not of arrays with
+    several samples in a chunk: those are kept decoded (hdf5_blocks.py), and most are not read from the disk.
     """
-    if on_disk_only(arrays[0], int(indices[0])):
-        for array in arrays:
+    single = [array for array in arrays if array.rows == 1]
+    if single and on_disk_only(single[0], int(indices[0])):
+        for array in single:
             for index in indices:
                 fetch_soon(array, int(index))
 

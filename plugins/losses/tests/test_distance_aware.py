@@ -198,19 +198,22 @@ SIZES = [(1, 1), (1, 9), (7, 1), (13, 21), (40, 33), (257, 129)]
 @pytest.mark.parametrize("size", SIZES, ids=str)
 @pytest.mark.parametrize("sigma", [0.5, 3.0, 20.0])
 @pytest.mark.parametrize("spacing", [(1.0, 1.0), (2.0, 0.7)], ids=["square", "oblong"])
-def test_nearness_in_the_graph_errs_by_less_than_the_bound(size, sigma, spacing):
-    """Classes that are absent, rare, frequent, and everywhere."""
-    there = np.random.default_rng(0).random((2, *size, 4)) < [0.0, 0.002, 0.3, 1.0]
+@pytest.mark.parametrize("gpus", [[], ["a GPU"]], ids=["as on a CPU", "as on a GPU"])
+def test_nearness_in_the_graph_errs_by_less_than_the_bound(size, sigma, spacing, gpus, monkeypatch):
+    """Classes that are absent, rare, frequent, and everywhere; either way through the axes runs anywhere."""
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: gpus)
+    share = np.reshape([0.0, 0.002, 0.3, 1.0], (4, 1, 1, 1))
+    there = np.random.default_rng(0).random((4, 2, *size)) < share
     squared = squared_distance_within(tf.constant(there), 4 * sigma, spacing).numpy()
-    for b, c in np.ndindex(2, 4):
+    for c, b in np.ndindex(4, 2):
         expected = np.full(size, np.inf)
-        if there[b, ..., c].any():
-            expected = ndimage.distance_transform_edt(~there[b, ..., c], sampling=spacing) ** 2
+        if there[c, b].any():
+            expected = ndimage.distance_transform_edt(~there[c, b], sampling=spacing) ** 2
         y = np.exp(-expected / (2 * sigma**2))
-        found = np.exp(-squared[b, ..., c].astype(np.float64) / (2 * sigma**2))
+        found = np.exp(-squared[c, b].astype(np.float64) / (2 * sigma**2))
         np.testing.assert_allclose(found, y, atol=np.exp(-8))
         near = expected <= (4 * sigma) ** 2
-        np.testing.assert_allclose(squared[b, ..., c][near], expected[near], rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(squared[c, b][near], expected[near], rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("exponent", [1.0, 2.0, 3.0, 4.0, 8.0, 2.5])

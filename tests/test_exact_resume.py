@@ -28,7 +28,7 @@ def settings(config):
             "train.early_stopping_epochs=3"]  # fmt: skip
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_stopped_run_saves_leaves_and_continues_exactly(plugins, config, settings, number, tmp_path):
     whole = run_experiment(plugins, config(*settings, f"runs_dir='{tmp_path}/whole'"))
     stopper = StopAt(9, number)  # in the middle of the second epoch
@@ -86,6 +86,7 @@ CHILD = textwrap.dedent(
 
 
 @pytest.mark.bundled
+@pytest.mark.slow
 def test_images_of_many_sizes_continue_exactly_too(plugins, config, tmp_path):
     """A network whose last bits differ between a graph for one size and a graph for any."""
     random_numbers = np.random.default_rng(0)
@@ -103,6 +104,7 @@ def test_images_of_many_sizes_continue_exactly_too(plugins, config, tmp_path):
     check_stopped_at(2, plugins, made, tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_patches_continue_exactly_in_mid_epoch(plugins, config, tmp_path, caplog):
     """Of images larger and smaller than a patch, some without the foreground; one class is nowhere."""
     random_numbers = np.random.default_rng(0)

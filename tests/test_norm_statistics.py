@@ -170,7 +170,7 @@ def arrays(result, kind):
 WORDS = ("optimizer=adam", "optimizer.learning_rate=0.05", "train.epochs=4", "train.score_test_at=[2]")
 
 
-@pytest.mark.parametrize("val", ["auto", "none"])
+@pytest.mark.parametrize("val", ["auto", pytest.param("none", marks=pytest.mark.slow)])
 def test_a_run_trains_as_without_it_and_is_scored_with_it(plugins, config, val, caplog):
     caplog.set_level("INFO")
     words = [*WORDS, f"split.val={val}"]
@@ -192,13 +192,17 @@ def test_a_run_trains_as_without_it_and_is_scored_with_it(plugins, config, val, 
 
 
 @pytest.mark.parametrize(
-    "more", [[], ["train.weight_average=0.9", "train.steps_per_epoch=3", "split.val=none"]]
+    "more",
+    [
+        pytest.param([], marks=pytest.mark.slow),
+        ["train.weight_average=0.9", "train.steps_per_epoch=3", "split.val=none"],
+    ],
 )
 def test_a_stopped_run_resumes_exactly(plugins, config, tmp_path, more):
     check_stopped_at(3, plugins, config(*WORDS, *more), tmp_path / "whole")
 
 
-@pytest.mark.parametrize("val", ["auto", "none"])
+@pytest.mark.parametrize("val", ["auto", pytest.param("none", marks=pytest.mark.slow)])
 def test_a_run_that_is_stopped_while_they_are_taken_resumes_exactly(
     plugins, config, tmp_path, monkeypatch, val
 ):

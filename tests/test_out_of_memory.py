@@ -1,5 +1,6 @@
 """Memory that ran out is said in a line, by a run and by a job alike."""
 
+import functools
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from segframe.__main__ import main
 from segframe.out_of_memory import out_of_memory
 
 
+@functools.cache  # TensorFlow waits for ten seconds whether memory becomes free
 def too_large(graph):
     """TensorFlow's own error: 4 TiB, which no constant folding makes before."""
 

@@ -68,6 +68,7 @@ def test_without_epochs_to_score_there_is_neither(plugins, config):
     assert [row["part"] for row in table(result.out_dir, "per_image.csv")] == ["test"] * 3
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_between_two_of_them_ends_with_the_same_tables_and_pictures(
     plugins, config, tmp_path
 ):

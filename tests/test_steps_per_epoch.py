@@ -56,7 +56,9 @@ def test_two_epochs_of_three_steps_train_as_three_of_two(plugins, config):
         assert arrays(epochs.out_dir, kind) == arrays(others.out_dir, kind)
 
 
-@pytest.mark.parametrize("stop_at", [2, 6], ids=["an epoch's end", "in the middle"])
+@pytest.mark.parametrize(
+    "stop_at", [pytest.param(2, marks=pytest.mark.slow), 6], ids=["an epoch's end", "in the middle"]
+)
 def test_a_stopped_run_resumes_exactly(plugins, config, tmp_path, stop_at):
     words = [*WORDS, "train.epochs=3", "train.steps_per_epoch=3", "train.score_test_at=[2]"]
     whole = run_experiment(plugins, config(*words, f"runs_dir='{tmp_path}/whole'"))

@@ -78,6 +78,7 @@ def test_a_hopeless_run_ends_as_pruned_and_goes_on_exactly_when_it_is_wanted_aft
     assert kept() == ("FINISHED", "", [1, 2, 3])
 
 
+@pytest.mark.slow
 def test_a_run_that_was_cut_off_reports_the_epochs_of_before_too(plugins, config, study):
     class StopsOnce:
         left = 1

@@ -67,7 +67,7 @@ def arrays(result, kind):
 WORDS = ("optimizer=adam", "optimizer.learning_rate=0.05", "train.epochs=4")
 
 
-@pytest.mark.parametrize("val", ["auto", "none"])
+@pytest.mark.parametrize("val", ["auto", pytest.param("none", marks=pytest.mark.slow)])
 def test_a_run_trains_as_without_it_and_is_scored_with_the_averages(plugins, config, tmp_path, val):
     words = [*WORDS, f"split.val={val}", "train.score_test_at=[2]"]
     without = run_experiment(plugins, config(*words))
@@ -86,6 +86,7 @@ def test_a_run_trains_as_without_it_and_is_scored_with_the_averages(plugins, con
         assert result.scores["test/loss"] != without.scores["test/loss"]
 
 
+@pytest.mark.slow
 def test_a_stopped_run_resumes_exactly(plugins, config, tmp_path):
     made = config(*WORDS, "train.weight_average=0.9")
     check_stopped_at(3, plugins, made, tmp_path / "whole")

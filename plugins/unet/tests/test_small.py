@@ -50,6 +50,7 @@ def exact(tmp_path, seed, *words):
     return run_experiment(plugin_manager(), config).scores["test/pixel_accuracy"] == 1
 
 
+@pytest.mark.slow
 def test_a_short_run_learns_the_mask(tmp_path):
     assert exact(tmp_path, 0, "train.epochs=1", "dataset.samples_train=512")
 

@@ -86,6 +86,7 @@ def test_stride_stands_in_for_pooling(order, block, halving):
     assert halves - {"decoder0_up", "decoder1_up"} == downs
 
 
+@pytest.mark.slow
 def test_compiled_gradients_with_strides_are_those_of_eager():
     # In a process of its own: strided 1x1 convolutions ended it by corrupting its memory.
     program = """

@@ -12,7 +12,7 @@ import numpy as np
 ALIGNMENT = 64
 """Bytes: TensorFlow takes an array over as it is only if it is aligned so."""
 
-KEPT = 8
+KEPT = 12
 
 
 class Buffers:

@@ -20,7 +20,9 @@ DEFLATE, SHUFFLE, FLETCHER32, LZF, BLOSC, BLOSC2, ZSTANDARD = 1, 2, 3, 32000, 32
 NAMES = {4: "szip", LZF: "lzf", 32004: "lz4", 32008: "bitshuffle", BLOSC: "Blosc", BLOSC2: "Blosc2",
          ZSTANDARD: "Zstandard"}  # fmt: skip
 
-Codec = Callable[["bytes | bytearray", "np.ndarray"], int]
+Packed = bytes | bytearray | memoryview
+
+Codec = Callable[[Packed, "np.ndarray"], int]
 """(packed, out) -> bytes written; out is (bytes,) uint8. Raises RuntimeError or zlib.error."""
 
 
@@ -73,7 +75,7 @@ def check_filters(filters: Sequence[int], where: str) -> None:
 
 
 def undo(
-    packed: bytes | bytearray,
+    packed: Packed,
     filters: Sequence[int],
     skipped: int,
     out: np.ndarray,
@@ -134,7 +136,7 @@ def bomb(where: str, size: int) -> SegframeError:
     )
 
 
-def _zlib(packed: bytes | bytearray, out: np.ndarray) -> int:
+def _zlib(packed: Packed, out: np.ndarray) -> int:
     inflater = zlib.decompressobj()
     plain = inflater.decompress(packed, out.size + 1)
     if len(plain) == out.size and inflater.eof:  # its checksum was there, and right

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from segframe.dataset import IGNORED, Sample
 from segframe.errors import SegframeError
+from segframe.plugins.hdf5_batch import read_each
 from segframe.plugins.hdf5_blocks import WINDOW_BYTES, Blocks, stored_blocks
 from segframe.plugins.hdf5_facts import id_tables
 from segframe.plugins.hdf5_file import BROKEN, damaged, open_file
@@ -141,8 +142,9 @@ class Hdf5Dataset:
         for kind, array in arrays.items():
             shape, dtype = array.shape[1:], "uint8" if array.dtype.kind == "b" else array.dtype
             values = empty((len(indices), *shape), dtype)
-            for place, index in zip(values, indices, strict=True):
-                self._stored(split, int(index), kind, out=place.view(array.dtype))
+            if not self._read_each(array, split, indices, values.view(array.dtype), empty):
+                for place, index in zip(values, indices, strict=True):
+                    self._stored(split, int(index), kind, out=place.view(array.dtype))
             stacked.append(values)
         images, masks = stacked
         images = images[..., None] if images.ndim == 3 else images
@@ -151,6 +153,19 @@ class Hdf5Dataset:
             for mask, index in zip(masks, indices, strict=True):
                 mask[:] = self._known(split, int(index), mask)
         return images, masks
+
+    def _read_each(
+        self, array: StoredArray, split: str, indices: Sequence[int], out: np.ndarray, empty: Any
+    ) -> bool:
+        """Whether they are read; if not, reading them one by one does it, or says which one is at fault."""
+        samples = self._split(split)
+        if not array.each_apart or not all(0 <= index < len(samples.ids) for index in indices):
+            return False
+        try:
+            read_each(array, [int(samples.place(int(index))) for index in indices], out, empty)
+        except (*BROKEN, SegframeError):
+            return False
+        return True
 
     def stored_blocks(self, split: str, indices: Sequence[int]) -> StoredBlocks | None:
         """As segframe.dataset."""

@@ -49,6 +49,7 @@ class StoredArray:
         raw: the argument.
         shape: (samples, ...), also of one sample.
         rows: samples that are stored together; reading one costs as much as reading all of them.
+        filters: their numbers, in the order in which they were applied.
 
     Raises:
         Exception: any of hdf5_file.BROKEN.
@@ -58,7 +59,7 @@ class StoredArray:
         import h5py
 
         self._array, self._batch, self.raw = stored, batch, raw
-        self._filters = filters_of(stored)
+        self.filters = filters_of(stored)
         self.name, self.dtype = stored.name, stored.dtype
         self.shape: tuple[int, ...] = stored.shape if batch else (1, *stored.shape)
         self.where = f"data file {stored.file.filename}, {stored.name}"
@@ -73,7 +74,7 @@ class StoredArray:
             return
         self._chunks = tuple(stored.chunks) if batch else (1, *stored.chunks)
         self.rows = min(self._chunks[0], self.shape[0])
-        self._here &= undone_here(self._filters)
+        self._here &= undone_here(self.filters)
         self._grid = tuple(
             math.ceil(size / step) for size, step in zip(self.shape, self._chunks, strict=True)
         )
@@ -120,6 +121,28 @@ class StoredArray:
             found = self._index.find(place)
             if found:
                 yield found[:2]
+
+    @property
+    def each_apart(self) -> bool:
+        """Whether every sample is read at one offset here, as it is or as one chunk that is undone here."""
+        return self._here and self._chunks in ((), (1, *self.shape[1:]))
+
+    def lies_at(self, index: int) -> tuple[int, int, int]:
+        """(offset, bytes, skipped filters) in `raw` of a sample of an array that is `each_apart`.
+
+        Raises:
+            SegframeError: it cannot be a sample's.
+        """
+        if self._offset is not None:
+            return self._offset + index * self.block_bytes, self.block_bytes, 0
+        found = self._bounded(index, self.block_bytes)
+        if found is None:
+            raise bomb(self.where, self.block_bytes)
+        return found
+
+    def is_packed(self, stored: int) -> bool:
+        """Whether a sample of so many stored bytes is anything but these bytes."""
+        return bool(self.filters) or stored != self.block_bytes
 
     def read_window(self, index: int, window: tuple[slice, slice]) -> np.ndarray:
         """These rows and columns of one sample: only the chunks under them are read.
@@ -190,12 +213,12 @@ class StoredArray:
         if found is None:
             raise bomb(self.where, out.size)
         offset, stored, skipped = found
-        if not self._filters and stored == out.size:
+        if not self.filters and stored == out.size:
             self._bytes_at(offset, out)
             return
         packed = bytearray(stored)
         self._bytes_at(offset, packed)
-        undo(packed, self._filters, skipped, out, self.dtype.itemsize, self.where)
+        undo(packed, self.filters, skipped, out, self.dtype.itemsize, self.where)
 
     def _bounded(self, place: int, size: int) -> tuple[int, int, int] | None:
         """As ChunkIndex.find. No filter makes a chunk larger by more than a little.
@@ -215,7 +238,7 @@ class StoredArray:
         read_at(self.raw, offset, out)
 
     def _by_hdf5(self, at: Part) -> np.ndarray:
-        if self._filters:
+        if self.filters:
             for place, corner in self._chunks_of(at):
                 self._check_chunk(place, corner)
         return self._array[at] if self._batch else self._array[at[1:]][None]
@@ -224,13 +247,13 @@ class StoredArray:
         """HDF5 inflates a chunk as far as it goes, whatever its size should be: see that it is not far."""
         size = math.prod(self._chunks) * self.dtype.itemsize
         found = self._bounded(place, size)
-        if found is None or DEFLATE not in self._filters or found[1] * DEFLATE_RATIO <= max(2**26, size):
+        if found is None or DEFLATE not in self.filters or found[1] * DEFLATE_RATIO <= max(2**26, size):
             return
-        at = self._filters.index(DEFLATE)
+        at = self.filters.index(DEFLATE)
         if found[2] >> at & 1:
             return
         # Packed once more after it, as no writer does, it cannot be looked at.
-        if set(self._filters[at + 1 :]) - {FLETCHER32} or inflates_to_more(self._chunk(corner), size):
+        if set(self.filters[at + 1 :]) - {FLETCHER32} or inflates_to_more(self._chunk(corner), size):
             raise bomb(self.where, size)
 
     def _chunk(self, corner: tuple[int, ...]) -> bytes:

@@ -130,7 +130,18 @@ def _everywhere(
 
 def _mirror(wanted: tf.Tensor, *axes: int) -> Callable[[tf.Tensor], tf.Tensor]:
     """(height, width, ...) mirrored along the axes where `wanted`; the static shape stays."""
-    return lambda x: tf.ensure_shape(tf.cond(wanted, lambda: tf.reverse(x, axes), lambda: x), x.shape)
+    return lambda x: tf.ensure_shape(tf.cond(wanted, lambda: _reversed(x, *axes), lambda: x), x.shape)
+
+
+def _reversed(x: tf.Tensor, *axes: int) -> tf.Tensor:
+    """tf.reverse of (height, width, ...) along axes 0, 1 or both; on a CPU in half of its time or less."""
+    if 0 in axes:
+        x = tf.gather(x, tf.range(tf.shape(x)[0] - 1, -1, -1))  # copies whole rows
+    if 1 not in axes:
+        return x
+    if x.shape.rank == 3 and x.shape[2] == 1:  # of one channel, pixel by pixel
+        return tf.reverse(tf.squeeze(x, 2), (1,))[..., tf.newaxis]
+    return tf.reverse(x, (1,))
 
 
 def _turned(x: tf.Tensor, quarters: tf.Tensor) -> tf.Tensor:
@@ -140,8 +151,8 @@ def _turned(x: tf.Tensor, quarters: tf.Tensor) -> tf.Tensor:
         quarters,
         [
             lambda: tf.identity(x),
-            lambda: tf.reverse(across, (0,)),
-            lambda: tf.reverse(x, (0, 1)),
-            lambda: tf.reverse(across, (1,)),
+            lambda: _reversed(across, 0),
+            lambda: _reversed(x, 0, 1),
+            lambda: _reversed(across, 1),
         ],
     )

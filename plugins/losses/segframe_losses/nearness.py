@@ -31,15 +31,24 @@ def squared_distance_within(
         gradient flows to it.
     """
     rows, columns = (math.ceil(reach / size) for size in spacing)
-    far = (1.0 - tf.cast(there, tf.float32)) * math.sqrt(FAR)
     if tf.config.list_physical_devices("GPU"):
-        along = _along_a_line(far, columns, axis=3)
+        along = _along_a_line(_far(there), columns, axis=3)
         return tf.stop_gradient(_parabolas(tf.square(along * spacing[1]), rows, spacing[0], axis=2))
-    # A CPU copies slices, but for those of the first axis, which are views; a GPU minds the transposing.
-    along = _along_a_line(tf.transpose(far, (3, 0, 1, 2)), columns, axis=0)
-    squared = tf.transpose(tf.square(along * spacing[1]), (3, 1, 2, 0))
-    result = _parabolas(squared, rows, spacing[0], axis=0)
-    return tf.stop_gradient(tf.transpose(result, (1, 2, 0, 3)))
+
+    def of_one_class(there: tf.Tensor) -> tf.Tensor:
+        along = _along_a_line(tf.transpose(_far(there), (2, 0, 1)), columns, axis=0)
+        squared = tf.transpose(tf.square(along * spacing[1]), (2, 1, 0))
+        return tf.transpose(_parabolas(squared, rows, spacing[0], axis=0), (1, 0, 2))
+
+    # A CPU copies slices, but for those of the first axis, which are views; a GPU minds the transposing. One
+    # class at a time, as more of them leave the caches.
+    by_class = tf.map_fn(of_one_class, there, fn_output_signature=tf.float32, parallel_iterations=1)
+    return tf.stop_gradient(tf.ensure_shape(by_class, there.shape))
+
+
+def _far(there: tf.Tensor) -> tf.Tensor:
+    """0 where the class is, sqrt(FAR) elsewhere."""
+    return (1.0 - tf.cast(there, tf.float32)) * math.sqrt(FAR)
 
 
 def _along_a_line(far: tf.Tensor, reach: int, axis: int) -> tf.Tensor:
@@ -62,7 +71,7 @@ def _parabolas(squared: tf.Tensor, reach: int, size: float, axis: int) -> tf.Ten
 
 def _neighbours(values: tf.Tensor, most: int, axis: int):
     """A function of a step up to `most`: the values that many before and behind along an axis."""
-    pads = [[most, most] if dimension == axis else [0, 0] for dimension in range(4)]
+    pads = [[most, most] if dimension == axis else [0, 0] for dimension in range(values.shape.rank)]
     padded = tf.pad(values, pads, constant_values=FAR)
     size, whole = tf.shape(values)[axis], (slice(None),) * axis
 

@@ -12,7 +12,8 @@ import numpy as np
 ALIGNMENT = 64
 """Bytes: TensorFlow takes an array over as it is only if it is aligned so."""
 
-KEPT = 12
+KEPT = 32
+"""Arrays, those in use included: of some batches on their way, three or four each."""
 
 
 class Buffers:
@@ -35,12 +36,22 @@ class Buffers:
             return memory[start : start + size].view(dtype).reshape(shape)
 
     def _free(self, size: int) -> np.ndarray:
+        """Unused memory of that many bytes, or up to twice as many; new if there is none."""
         whole = size + ALIGNMENT
-        for place in range(len(self._kept)):
-            if self._kept[place].size == whole and _references(self._kept, place) == UNUSED:
-                return self._kept[place]
-        self._kept = [*self._kept[-KEPT + 1 :], np.empty(whole, np.uint8)]
+        fitting = [
+            place
+            for place in range(len(self._kept))
+            if whole <= self._kept[place].size <= 2 * whole and self._is_free(place)
+        ]
+        if fitting:
+            return self._kept[min(fitting, key=lambda place: self._kept[place].size)]
+        if len(self._kept) == KEPT:
+            del self._kept[next(filter(self._is_free, range(KEPT)), 0)]
+        self._kept.append(np.empty(whole, np.uint8))
         return self._kept[-1]
+
+    def _is_free(self, place: int) -> bool:
+        return _references(self._kept, place) == UNUSED
 
 
 def _references(arrays: list[np.ndarray], place: int) -> int:

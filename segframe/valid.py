@@ -15,8 +15,8 @@ def only_valid(
     Args:
         mask: (batch, height, width) integer class ids, ignore_index where nothing is known.
         logits: (batch, height, width, num_classes), any float.
-        classes_first: return logits as (num_classes, batch, height, width). A loss that computes class by
-            class is two to three times faster on a CPU with them.
+        classes_first: return logits as (num_classes, batch, height, width): faster on a CPU for a loss that
+            computes class by class.
 
     Returns:
         mask: int32, -1 where ignored: all 0 as one-hot.

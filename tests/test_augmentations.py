@@ -31,17 +31,19 @@ def outcomes(augment, image, mask, candidates):
     return counts
 
 
-def test_flip_gives_the_four_mirrors_about_equally_often():
+@pytest.mark.parametrize("channels", [1, 2, 3])
+def test_flip_gives_the_four_mirrors_about_equally_often(channels):
     mirrors = [lambda x: x, np.flipud, np.fliplr, lambda x: np.flipud(np.fliplr(x))]
-    counts = outcomes(build_flip(), *sample(13, 21), mirrors)
+    counts = outcomes(build_flip(), *sample(13, 21, channels), mirrors)
     assert min(counts) >= 6  # 16 of 64 expected; below 6 has probability 1e-3
 
 
 @pytest.mark.parametrize(
     "section, move", [({"vertical": False}, np.fliplr), ({"horizontal": False}, np.flipud)]
 )
-def test_flip_keeps_to_its_axis(section, move):
-    assert min(outcomes(build_flip(**section), *sample(13, 21), [lambda x: x, move])) >= 16
+@pytest.mark.parametrize("channels", [1, 3])
+def test_flip_keeps_to_its_axis(section, move, channels):
+    assert min(outcomes(build_flip(**section), *sample(13, 21, channels), [lambda x: x, move])) >= 16
 
 
 def test_quarter_turn_of_a_square_gives_the_four_turns_about_equally_often():

@@ -37,6 +37,29 @@ def test_no_more_than_a_few_are_kept():
     assert len({array.ctypes.data for array in taken}) == 3 * KEPT and len(buffers._kept) == KEPT
 
 
+def test_memory_that_is_somewhat_larger_serves_and_the_smallest_such():
+    buffers = Buffers()
+    taken = [buffers.take((size,), np.uint8) for size in (1000, 1500, 1900, 5000)]
+    where = [array.ctypes.data for array in taken]
+    del taken
+    assert buffers.take((1400,), np.uint8).ctypes.data == where[1]
+    kept = buffers.take((1400,), np.uint8), buffers.take((1400,), np.uint8)
+    assert [array.ctypes.data for array in kept] == where[1:3]
+    assert buffers.take((2200,), np.uint8).ctypes.data not in where  # 5000 would be a waste
+
+
+def test_what_is_unused_goes_before_what_is_in_use():
+    buffers = Buffers()
+    live = [buffers.take((100_000,), np.uint8) for _ in range(KEPT - 1)]
+    where = {array.ctypes.data for array in live}
+    buffers.take((10,), np.uint8)
+    live.append(buffers.take((1000,), np.uint8))
+    live.clear()
+    assert {buffers.take((100_000,), np.uint8).ctypes.data for _ in range(1)} <= where
+    again = [buffers.take((100_000,), np.uint8) for _ in range(KEPT - 1)]
+    assert {array.ctypes.data for array in again} == where
+
+
 def test_a_tensor_that_tensorflow_made_of_one_keeps_it():
     """TensorFlow takes an aligned array over without a copy: it must stay as it is while the tensor lives."""
     import tensorflow as tf

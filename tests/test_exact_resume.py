@@ -104,7 +104,6 @@ def test_images_of_many_sizes_continue_exactly_too(plugins, config, tmp_path):
     check_stopped_at(2, plugins, made, tmp_path / "whole")
 
 
-@pytest.mark.slow
 def test_patches_continue_exactly_in_mid_epoch(plugins, config, tmp_path, caplog):
     """Of images larger and smaller than a patch, some without the foreground; one class is nowhere."""
     random_numbers = np.random.default_rng(0)

@@ -1,7 +1,7 @@
 """Samples that lie apart in a file, read as a batch: all places first, then all bytes, then all filters.
 
 Reading and undoing filters let go of Python's lock. With other work between two of them, threads that read a
-batch each wait for one another more than for the bytes: two cores were slower than one.
+batch each wait for one another more than for the bytes.
 """
 
 from __future__ import annotations
@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 
     from segframe.plugins.hdf5_stored import StoredArray
 
-PACKED_STEP = 2**18
-"""Bytes: memory for packed chunks is a multiple, so that it can be used again for the next batch."""
-
 
 def read_each(
     array: StoredArray,
@@ -31,6 +28,7 @@ def read_each(
     """Samples of an array that is `each_apart` into C-contiguous (samples, ...) of its dtype.
 
     Args:
+        indices: inside the array, which is not checked.
         empty: makes an array of unset values of a shape and dtype.
 
     Raises:
@@ -40,15 +38,16 @@ def read_each(
 
     assert array.raw is not None
     targets = list(out.reshape(len(indices), -1).view(np.uint8))
-    found = [array.lies_at(index) for index in indices]
-    packed = [array.is_packed(stored) * stored for _, stored, _ in found]
-    memory = empty((-(-sum(packed) // PACKED_STEP) * PACKED_STEP,), np.uint8).data
-    into: list[Any] = [
-        memory[end - size : end] if size else target
-        for end, size, target in zip(itertools.accumulate(packed), packed, targets, strict=True)
+    places = [array.lies_at(index) for index in indices]
+    packed = [array.is_packed(stored) for _, stored, _ in places]
+    sizes = [stored * one for (_, stored, _), one in zip(places, packed, strict=True)]
+    memory = empty((sum(sizes),), np.uint8).data if any(packed) else memoryview(b"")
+    buffers: list[Any] = [
+        memory[end - size : end] if one else target
+        for end, size, one, target in zip(itertools.accumulate(sizes), sizes, packed, targets, strict=True)
     ]
-    for (offset, _, _), part in zip(found, into, strict=True):
-        read_at(array.raw, offset, part)
-    for (_, _, skipped), size, part, target in zip(found, packed, into, targets, strict=True):
-        if size:
-            undo(part, array.filters, skipped, target, array.dtype.itemsize, array.where)
+    for (offset, _, _), buffer in zip(places, buffers, strict=True):
+        read_at(array.raw, offset, buffer)
+    for (_, _, skipped), one, buffer, target in zip(places, packed, buffers, targets, strict=True):
+        if one:
+            undo(buffer, array.filters, skipped, target, array.dtype.itemsize, array.where)

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("segframe")
 
+ONE_BY_ONE = Exception("these samples are read one by one")
+
 
 class Hdf5Dataset:
     """Samples of an open HDF5 file; satisfies segframe.dataset.Dataset."""
@@ -49,6 +51,7 @@ class Hdf5Dataset:
         known = classes.in_all if classes.ignore_index is None else classes.ignore_index
         self._plain_below = min(self.num_classes, known)  # ids below it are classes and keep their number
         self._content_hash: str | None = None
+        self._told = False
         if classes.ignored_name:
             log.info(
                 "%s: class %d (%s) is its ignore_index: it counts nowhere, %d classes are left%s",
@@ -142,9 +145,14 @@ class Hdf5Dataset:
         for kind, array in arrays.items():
             shape, dtype = array.shape[1:], "uint8" if array.dtype.kind == "b" else array.dtype
             values = empty((len(indices), *shape), dtype)
-            if not self._read_each(array, split, indices, values.view(array.dtype), empty):
-                for place, index in zip(values, indices, strict=True):
-                    self._stored(split, int(index), kind, out=place.view(array.dtype))
+            into = values.view(array.dtype)
+            fault = self._read_as_batch(array, split, indices, into, empty)
+            if fault:
+                for place, index in zip(into, indices, strict=True):
+                    self._stored(split, int(index), kind, out=place)
+                if fault is not ONE_BY_ONE and not self._told:
+                    self._told = True
+                    log.warning("%s: read sample by sample, as batches failed: %r", array.where, fault)
             stacked.append(values)
         images, masks = stacked
         images = images[..., None] if images.ndim == 3 else images
@@ -154,18 +162,18 @@ class Hdf5Dataset:
                 mask[:] = self._known(split, int(index), mask)
         return images, masks
 
-    def _read_each(
+    def _read_as_batch(
         self, array: StoredArray, split: str, indices: Sequence[int], out: np.ndarray, empty: Any
-    ) -> bool:
-        """Whether they are read; if not, reading them one by one does it, or says which one is at fault."""
+    ) -> Exception | None:
+        """None if they are read; else why not: reading them one by one does it, or says which is at fault."""
         samples = self._split(split)
         if not array.each_apart or not all(0 <= index < len(samples.ids) for index in indices):
-            return False
+            return ONE_BY_ONE
         try:
             read_each(array, [int(samples.place(int(index))) for index in indices], out, empty)
-        except (*BROKEN, SegframeError):
-            return False
-        return True
+        except (*BROKEN, SegframeError) as error:
+            return error
+        return None
 
     def stored_blocks(self, split: str, indices: Sequence[int]) -> StoredBlocks | None:
         """As segframe.dataset."""

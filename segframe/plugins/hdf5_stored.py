@@ -130,6 +130,9 @@ class StoredArray:
     def lies_at(self, index: int) -> tuple[int, int, int]:
         """(offset, bytes, skipped filters) in `raw` of a sample of an array that is `each_apart`.
 
+        Args:
+            index: inside the array, which is not checked.
+
         Raises:
             SegframeError: it cannot be a sample's.
         """

@@ -139,7 +139,8 @@ def _reversed(x: tf.Tensor, *axes: int) -> tf.Tensor:
         x = tf.gather(x, tf.range(tf.shape(x)[0] - 1, -1, -1))  # copies whole rows
     if 1 not in axes:
         return x
-    if x.shape.rank == 3 and x.shape[2] == 1:  # of one channel, pixel by pixel
+    # tf.reverse has a quick way along the second of three axes for three channels, and along the last of two.
+    if x.shape.rank == 3 and x.shape[2] == 1:
         return tf.reverse(tf.squeeze(x, 2), (1,))[..., tf.newaxis]
     return tf.reverse(x, (1,))
 

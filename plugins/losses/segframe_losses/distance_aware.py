@@ -70,7 +70,7 @@ class DistanceAware:
 
     def __call__(self, target: Mapping[str, tf.Tensor], logits: tf.Tensor) -> tf.Tensor:
         """(batch,) float32, as segframe_losses in hooks.py says."""
-        # Classes come first from here on: a CPU is several times slower where so short an axis is the last.
+        # Classes come first from here on: a CPU is slower where so short an axis is the last.
         mask, valid, logits = only_valid(
             target["mask"], logits, self.num_classes, self.ignore_index, classes_first=True
         )
@@ -80,8 +80,8 @@ class DistanceAware:
         one_hot = tf.cast(there, tf.float32)
         # Where the class is, elsewhere() is 0, or 1 with beta = 0.
         weight = tf.maximum(one_hot, self.elsewhere(target, there)) * valid[tf.newaxis]
-        pixels = weighted_terms(self.log_odds(logits), 2.0 * one_hot - 1.0, weight, self.alpha)
-        return tf.reduce_sum(pixels, axis=(0, 2, 3)) / tf.maximum(tf.reduce_sum(counted, axis=(1, 2)), 1.0)
+        costs = weighted_terms(self.log_odds(logits), 2.0 * one_hot - 1.0, weight, self.alpha)
+        return tf.reduce_sum(costs, axis=(0, 2, 3)) / tf.maximum(tf.reduce_sum(counted, axis=(1, 2)), 1.0)
 
     def elsewhere(self, target: Mapping[str, tf.Tensor], there: tf.Tensor) -> tf.Tensor | float:
         """(1 - y)^beta, (classes that count, batch, height, width)."""

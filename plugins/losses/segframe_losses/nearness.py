@@ -15,7 +15,7 @@ def squared_distance_within(
 ) -> tf.Tensor:
     """Squared distance to the nearest pixel of each class, exact up to `reach`.
 
-        d2[b, i, j, c] = min over pixels (k, l) of class c of  (row * (i - k))^2 + (column * (j - l))^2
+        d2[c, b, i, j] = min over pixels (k, l) of class c of  (row * (i - k))^2 + (column * (j - l))^2
 
     Two one-dimensional passes, along rows and then columns, of a running minimum: the logarithm of the
     running maximum of a separable Gaussian. The first doubles its step, as distances along a line add up.
@@ -27,11 +27,12 @@ def squared_distance_within(
         spacing: (row, column), size of a pixel.
 
     Returns:
-        (classes, batch, height, width) float32 in that unit squared, FAR or more where nothing is near. No
+        (classes, batch, height, width) float32 in that unit squared, above reach^2 where nothing is near. No
         gradient flows to it.
     """
     rows, columns = (math.ceil(reach / size) for size in spacing)
-    if tf.config.list_physical_devices("GPU"):
+    # identity is there for its device: that of the scope while tracing, where the values are otherwise.
+    if tf.config.list_physical_devices("GPU") and "CPU" not in tf.identity(there).device:
         along = _along_a_line(_far(there), columns, axis=3)
         return tf.stop_gradient(_parabolas(tf.square(along * spacing[1]), rows, spacing[0], axis=2))
 
@@ -51,21 +52,21 @@ def _far(there: tf.Tensor) -> tf.Tensor:
     return (1.0 - tf.cast(there, tf.float32)) * math.sqrt(FAR)
 
 
-def _along_a_line(far: tf.Tensor, reach: int, axis: int) -> tf.Tensor:
+def _along_a_line(distance: tf.Tensor, reach: int, axis: int) -> tf.Tensor:
     """Distance in pixels to the nearest 0 along an axis, right up to `reach`, from 0 and sqrt(FAR)."""
     step = 1
     while step <= reach:
-        before, behind = _neighbours(far, step, axis)(step)
-        far = tf.minimum(far, tf.minimum(before, behind) + float(step))
+        before, behind = _neighbours(distance, step, axis)(step)
+        distance = tf.minimum(distance, tf.minimum(before, behind) + float(step))
         step *= 2
-    return far
+    return distance
 
 
-def _parabolas(squared: tf.Tensor, reach: int, size: float, axis: int) -> tf.Tensor:
-    """min over k of squared at i + k, plus (k * size)^2, for |k| up to `reach` along an axis."""
+def _parabolas(squared: tf.Tensor, reach: int, pixel: float, axis: int) -> tf.Tensor:
+    """min over k of squared at i + k, plus (k * pixel)^2, for |k| up to `reach` along an axis."""
     result, neighbours = squared, _neighbours(squared, reach, axis)
     for step in range(1, reach + 1):
-        result = tf.minimum(result, tf.minimum(*neighbours(step)) + (step * size) ** 2)
+        result = tf.minimum(result, tf.minimum(*neighbours(step)) + (step * pixel) ** 2)
     return result
 
 
@@ -73,10 +74,12 @@ def _neighbours(values: tf.Tensor, most: int, axis: int):
     """A function of a step up to `most`: the values that many before and behind along an axis."""
     pads = [[most, most] if dimension == axis else [0, 0] for dimension in range(values.shape.rank)]
     padded = tf.pad(values, pads, constant_values=FAR)
-    size, whole = tf.shape(values)[axis], (slice(None),) * axis
+    length, whole = tf.shape(values)[axis], (slice(None),) * axis
 
     def neighbours(step: int) -> tuple[tf.Tensor, tf.Tensor]:
         before, behind = most - step, most + step
-        return padded[(*whole, slice(before, before + size))], padded[(*whole, slice(behind, behind + size))]
+        return padded[(*whole, slice(before, before + length))], padded[
+            (*whole, slice(behind, behind + length))
+        ]
 
     return neighbours

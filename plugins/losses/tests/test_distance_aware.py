@@ -166,6 +166,28 @@ def test_the_gradient_agrees_with_finite_differences(alpha):
     assert np.abs(numeric[0]).max() > 0.1
 
 
+@pytest.mark.parametrize("jit_compile", [False, True], ids=["graph", "xla"])
+@pytest.mark.parametrize("alpha", [0.0, 1.0, 2.0, 2.5])
+def test_single_precision_is_the_formula_in_double_precision(alpha, jit_compile):
+    """Also where p or 1 - p is next to nothing."""
+    log_odds = np.tile(np.linspace(-30, 30, 601, dtype=np.float32), (2, 1))
+    sign = np.array([[1.0], [-1.0]], np.float32) * np.ones_like(log_odds)
+
+    @tf.function(jit_compile=jit_compile)
+    def value_and_gradient(log_odds):
+        with tf.GradientTape() as tape:
+            tape.watch(log_odds)
+            value = weighted_terms(log_odds, tf.constant(sign), tf.ones_like(log_odds), alpha)
+        return value, tape.gradient(value, log_odds)
+
+    signed = (sign * log_odds).astype(np.float64)
+    u, v = np.logaddexp(0, -signed), np.logaddexp(0, signed)
+    value, gradient = value_and_gradient(tf.constant(log_odds))
+    np.testing.assert_allclose(value, np.exp(-alpha * v) * u, rtol=2e-5, atol=1e-37)
+    slope = np.exp(-alpha * v) * (alpha * u * np.exp(-u) + np.exp(-v))
+    np.testing.assert_allclose(gradient, -sign * slope, rtol=2e-5, atol=1e-37)
+
+
 @BOTH_SOURCES
 @pytest.mark.parametrize(
     "dtype, jit_compile", [("float32", False), ("float32", True), ("bfloat16", False), ("float16", False)]

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("segframe")
 
-ONE_BY_ONE = Exception("these samples are read one by one")
-
 
 class Hdf5Dataset:
     """Samples of an open HDF5 file; satisfies segframe.dataset.Dataset."""
@@ -145,14 +143,7 @@ class Hdf5Dataset:
         for kind, array in arrays.items():
             shape, dtype = array.shape[1:], "uint8" if array.dtype.kind == "b" else array.dtype
             values = empty((len(indices), *shape), dtype)
-            into = values.view(array.dtype)
-            fault = self._read_as_batch(array, split, indices, into, empty)
-            if fault:
-                for place, index in zip(into, indices, strict=True):
-                    self._stored(split, int(index), kind, out=place)
-                if fault is not ONE_BY_ONE and not self._told:
-                    self._told = True
-                    log.warning("%s: read sample by sample, as batches failed: %r", array.where, fault)
+            self._read_into(values.view(array.dtype), array, split, indices, kind, empty)
             stacked.append(values)
         images, masks = stacked
         images = images[..., None] if images.ndim == 3 else images
@@ -162,18 +153,21 @@ class Hdf5Dataset:
                 mask[:] = self._known(split, int(index), mask)
         return images, masks
 
-    def _read_as_batch(
-        self, array: StoredArray, split: str, indices: Sequence[int], out: np.ndarray, empty: Any
-    ) -> Exception | None:
-        """None if they are read; else why not: reading them one by one does it, or says which is at fault."""
-        samples = self._split(split)
-        if not array.each_apart or not all(0 <= index < len(samples.ids) for index in indices):
-            return ONE_BY_ONE
-        try:
-            read_each(array, [int(samples.place(int(index))) for index in indices], out, empty)
-        except (*BROKEN, SegframeError) as error:
-            return error
-        return None
+    def _read_into(
+        self, out: np.ndarray, array: StoredArray, split: str, indices: Sequence[int], kind: str, empty: Any
+    ) -> None:
+        """All samples at once; where that does not do, one by one, which says which of them is at fault."""
+        fault = None
+        if array.each_apart and all(0 <= index < len(array) for index in indices):
+            try:
+                return read_each(array, [int(index) for index in indices], out, empty)
+            except (*BROKEN, SegframeError) as error:
+                fault = error
+        for place, index in zip(out, indices, strict=True):
+            self._stored(split, int(index), kind, out=place)
+        if fault and not self._told:
+            self._told = True
+            log.warning("%s: read sample by sample, as batches failed: %r", array.where, fault)
 
     def stored_blocks(self, split: str, indices: Sequence[int]) -> StoredBlocks | None:
         """As segframe.dataset."""

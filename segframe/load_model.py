@@ -54,8 +54,10 @@ def load_model(path: str | Path, plugins: Plugins | None = None) -> TrainedModel
     _check_plugin(file, facts, plugins)
     import_tensorflow()
     from segframe.normalisation import Normalisation
+    from segframe.sum_order import keep_sums
     from segframe.trained_model import TrainedModel
 
+    keep_sums()
     _warn_of_versions(file, facts["versions"])
     known = facts["normalisation"]
     network = _network(facts, plugins)

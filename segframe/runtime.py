@@ -24,6 +24,9 @@ def set_up(config: Mapping[str, Any], record: Record) -> bool:
     import keras
     import tensorflow as tf
 
+    from segframe.sum_order import keep_sums
+
+    keep_sums()
     _threads(config["device"]["threads"], record)
     _gpu_memory(config["device"]["gpu_memory_share"])
     keras.utils.set_random_seed(config["seed"])

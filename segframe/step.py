@@ -12,6 +12,7 @@ from segframe.custom_ops import custom_ops
 from segframe.norm_statistics import NormStatistics
 from segframe.normalisation import Normalisation
 from segframe.outputs import first, output_weights, predictor
+from segframe.sum_order import gradients, total
 from segframe.weight_average import WeightAverage
 
 
@@ -85,14 +86,13 @@ class Steps:
         With several outputs the loss of an image is sum_k w_k loss(target, logits_k) / sum_k w_k.
         """
         target = for_loss(target)
-        with tf.GradientTape() as tape:
-            per_image = self._trained_loss(image, target)
-            mean = tf.reduce_mean(per_image)
-            if self.model.losses:  # weight penalties of layers
-                mean += tf.add_n([tf.cast(loss, tf.float32) for loss in self.model.losses])
-            scaled = self.optimizer.scale_loss(mean)
+        per_image = self._trained_loss(image, target)
+        mean = tf.reduce_mean(per_image)
+        if self.model.losses:  # weight penalties of layers
+            mean += total([tf.cast(loss, tf.float32) for loss in self.model.losses])
+        scaled = self.optimizer.scale_loss(mean)
         variables = [variable.value for variable in self.model.trainable_variables]
-        self.optimizer.apply(tape.gradient(scaled, variables), self.model.trainable_variables)
+        self.optimizer.apply(gradients(scaled, variables), self.model.trainable_variables)
         if self.average:
             self.average.update()
         return mean, per_image
@@ -113,9 +113,9 @@ class Steps:
         losses = [self.loss(target, self._all_classes(logits)) for logits in keras.tree.flatten(outputs)]
         if len(losses) == 1:
             return losses[0]
-        total = sum(self.output_weights)
-        return tf.add_n(
-            [weight / total * loss for weight, loss in zip(self.output_weights, losses, strict=True)]
+        whole = sum(self.output_weights)
+        return total(
+            [weight / whole * loss for weight, loss in zip(self.output_weights, losses, strict=True)]
         )
 
     def _normalised(self, image: tf.Tensor) -> tf.Tensor:

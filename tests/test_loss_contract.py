@@ -7,11 +7,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import tensorflow as tf
+from graph_sums import large_sums
 from scipy import ndimage
 
 from segframe import IGNORED
 from segframe.catalog import build, catalog
 from segframe.manager import plugin_manager
+from segframe.sum_order import gradients
 
 CLASSES = 3
 PLUGINS = plugin_manager()
@@ -131,6 +133,14 @@ def value_and_gradient(loss, target, logits):
         tape.watch(logits)
         value = loss(target, logits)
     return value, tape.gradient(value, logits)
+
+
+def test_its_gradient_is_summed_in_one_order(loss, target, logits):
+    def graph():
+        watched = tf.identity(logits)
+        return gradients(tf.reduce_sum(loss(target, watched)), [watched])[0]
+
+    assert large_sums(tf.function(graph, autograph=False).get_concrete_function().graph) == []
 
 
 def test_it_returns_one_float32_an_image(loss, target, logits):

@@ -6,10 +6,12 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from graph_sums import large_sums
 
 from segframe.batch import pad_edges
 from segframe.catalog import build, catalog
 from segframe.manager import plugin_manager
+from segframe.sum_order import gradients, total
 
 PLUGINS = plugin_manager()
 BUILDERS = catalog(PLUGINS, "model")
@@ -107,6 +109,15 @@ def test_a_gradient_reaches_every_trainable_weight(model):
     gradients = tape.gradient(loss, [variable.value for variable in model.trainable_variables])
     for variable, gradient in zip(model.trainable_variables, gradients, strict=True):
         assert gradient is not None and np.isfinite(gradient).all() and np.any(gradient), variable.path
+
+
+def test_its_gradients_are_summed_in_one_order(model):
+    def graph(image):
+        loss = total([tf.reduce_sum(logits) for logits in outputs(model, image, training=True)])
+        return gradients(loss, [variable.value for variable in model.trainable_variables])
+
+    traced = tf.function(graph, autograph=False).get_concrete_function(images(model))
+    assert large_sums(traced.graph) == []
 
 
 def test_files_give_the_same_logits(model, case, tmp_path):

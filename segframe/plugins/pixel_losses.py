@@ -7,6 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from segframe.sum_order import total
 from segframe.terms import WeightSchedule, weight_at
 from segframe.valid import only_valid
 
@@ -115,6 +116,4 @@ class Sum:
 
     def __call__(self, target: Mapping[str, tf.Tensor], logits: tf.Tensor) -> tf.Tensor:
         """(batch,) float32; target has the maps of all terms."""
-        return tf.add_n(
-            [self._weights[label] * loss(target, logits) for label, (_, loss) in self.terms.items()]
-        )
+        return total([self._weights[label] * loss(target, logits) for label, (_, loss) in self.terms.items()])

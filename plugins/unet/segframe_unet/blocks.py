@@ -61,9 +61,9 @@ def normalised_conv(
 
 
 def normalised(x, norm: dict[str, float], *, name: str):
-    from keras import layers
+    from segframe_unet.norm_layer import BatchNormalization
 
-    return layers.BatchNormalization(**norm, name=name)(x)
+    return BatchNormalization(**norm, name=name)(x)
 
 
 def relu(x, *, name: str):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -61,10 +62,21 @@ def build_encoder(name: Name, channels: int, norm: dict[str, float]) -> keras.Mo
     # Images arrive normalised; what would scale them again is switched off.
     off = {"include_preprocessing": False} if name.startswith("EfficientNetV2") else {}
     whole = getattr(keras.applications, name)(include_top=False, weights=None, input_tensor=image, **off)
-    for layer in whole.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.momentum = norm["momentum"]
+    anew = partial(_with_norm, momentum=norm["momentum"])
+    whole = keras.models.clone_model(whole, input_tensors=[image], clone_function=anew)
     return keras.Model(image, [whole.get_layer(each).output for each in APPLICATIONS[name]], name=name)
+
+
+def _with_norm(layer: keras.layers.Layer, momentum: float) -> keras.layers.Layer:
+    """The same layer anew, without weights; a batch normalisation as segframe_unet's, with this momentum."""
+    import keras
+
+    from segframe_unet.norm_layer import BatchNormalization
+
+    config = layer.get_config()
+    if isinstance(layer, keras.layers.BatchNormalization):
+        return BatchNormalization.from_config(config | {"momentum": momentum})
+    return layer.__class__.from_config(config)
 
 
 def resnet(

@@ -180,7 +180,7 @@ def _some_pixels(mask: np.ndarray, classes: Sequence[int]) -> dict[int, np.ndarr
                 np.random.Generator(np.random.Philox(class_id)).integers(len(pixels), size=KEPT_PIXELS)
             ]
         if len(pixels):
-            found[class_id] = pixels.astype(np.uint32)  # a sample has at most 1 GiB
+            found[class_id] = pixels.astype(np.uint32)  # a sample has at most 2 GiB
     return found
 
 

@@ -17,8 +17,8 @@ from segframe.errors import SegframeError
 from segframe.plugins.hdf5_codecs import check_filters
 from segframe.plugins.hdf5_stored import filters_of
 
-SAMPLE_LIMIT = 2**30
-"""Bytes: an RGB image of 18,900 x 18,900 pixels."""
+SAMPLE_LIMIT = 2**31
+"""Bytes: an RGB image of 26,700 x 26,700 pixels."""
 
 SAMPLES_LIMIT = 2**22
 

@@ -18,10 +18,10 @@ class BatchNormalization(keras.layers.BatchNormalization):
     """keras.layers.BatchNormalization by TensorFlow's own operation for it, in a run's steps without XLA.
 
     Keras composes it of a dozen operations, each of which reads and writes whole feature maps. XLA makes one
-    of them; TensorFlow alone does not: on two CPU cores whole training steps take 0.81 to 0.96 of the time
-    with this, predictions 0.85 to 1.02 (benchmarks/batch_norm.py, results/batch_norm_cpu.json). Outputs,
-    gradients and running statistics are those of Keras to rounding, the arguments and the places of weights
-    in files are the same.
+    of them; TensorFlow alone does not. With this whole training steps take 0.81 to 0.96 of the time on two
+    CPU cores, predictions 0.85 to 1.02; on an H200 0.77 to 0.86 and 0.67 to 0.78 (benchmarks/batch_norm.py,
+    results/batch_norm_cpu.json, batch_norm_h200.json). Outputs, gradients and running statistics are those of
+    Keras to rounding, the arguments and the places of weights in files are the same.
 
     It is Keras's layer outside of a run's own graphs (segframe.custom_ops_allowed), in float64, with a mask,
     `renorm` or `synchronized`, over another axis than the last of four, and while it is frozen in training.
@@ -36,7 +36,8 @@ class BatchNormalization(keras.layers.BatchNormalization):
             return self._operation(inputs, self.moving_mean, self.moving_variance)[0]
         normalised, mean, unbiased = self._operation(inputs)
         count = tf.cast(tf.size(inputs) // inputs.shape[-1], tf.float32)
-        variance = unbiased * ((count - 1) / count)  # Keras's divides by count
+        # Keras's divides by count. That of a single pixel is infinite or no number on a GPU.
+        variance = tf.math.multiply_no_nan(unbiased, (count - 1) / count)
         for running, now in ((self.moving_mean, mean), (self.moving_variance, variance)):
             running.assign(running * self.momentum + now * (1.0 - self.momentum))
         return normalised

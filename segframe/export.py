@@ -21,6 +21,9 @@ from segframe.normalisation import Normalisation
 from segframe.outputs import predictor
 from segframe.trained_model import network_logits, padded_and_cropped, size_multiple
 
+EXAMPLE_SIDE = 1024
+"""Pixels of an example's height and width: whole, that of a large image is larger than all else of a run."""
+
 
 class _InMemory(io.BytesIO):
     """What Keras takes for a weights file; its name's ending says which kind."""

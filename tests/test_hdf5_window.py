@@ -6,7 +6,7 @@ import pytest
 
 from segframe import SegframeError
 from segframe.catalog import build
-from segframe.dataset import IGNORED
+from segframe.dataset import IGNORED, corner
 from segframe.folds import Fold
 from segframe.manager import plugin_manager
 from segframe.patches import Cut, Patches
@@ -70,6 +70,16 @@ def test_not_compressed_and_not_chunked_is_read_by_parts_too(tmp_path):
     np.testing.assert_array_equal(
         data.read_window("train", 1, window).image, data.read("train", [1])[0].image[window]
     )
+
+
+@pytest.mark.parametrize("chunk", [(16, 32), SIZE], ids=["windowed", "whole"])
+def test_the_corner_of_an_image_is_read_without_the_rest_where_that_can_be(tmp_path, chunk, monkeypatch):
+    data = write(tmp_path / "x.h5", chunk=chunk, compression="gzip")
+    whole = data.read("train", [1])[0].image
+    if chunk != SIZE:
+        monkeypatch.setattr(data, "read", None)
+    for side in (5, 80, 1000):
+        np.testing.assert_array_equal(corner(data, "train", 1, side), whole[:side, :side])
 
 
 @pytest.mark.parametrize("chunk", [SIZE, (64, 90)])

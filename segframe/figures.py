@@ -57,7 +57,7 @@ def overlay_grid(path: Path, samples: Sequence[Overlay], class_names: Sequence[s
     """
     from matplotlib.figure import Figure
 
-    samples = [_thinned(sample) for sample in samples]
+    samples = [thinned(sample) for sample in samples]
     ratio = float(np.mean([sample.mask.shape[0] / sample.mask.shape[1] for sample in samples]))
     row_inches = INCHES * min(max(ratio, 0.4), 2.0) + 0.35
     figure = Figure(figsize=(4 * INCHES, len(samples) * row_inches + 0.6), dpi=DPI, layout="constrained")
@@ -71,9 +71,12 @@ def overlay_grid(path: Path, samples: Sequence[Overlay], class_names: Sequence[s
     save(figure, path)
 
 
-def _thinned(sample: Overlay) -> Overlay:
+def thinned(sample: Overlay) -> Overlay:
+    """What is drawn of a sample; of a large one it does not keep the rest in memory."""
     step = -(-max(sample.mask.shape) // LARGEST)
-    arrays = (values[::step, ::step] for values in (sample.image, sample.mask, sample.prediction))
+    if step == 1:
+        return sample
+    arrays = (values[::step, ::step].copy() for values in (sample.image, sample.mask, sample.prediction))
     return Overlay(sample.title, *arrays)
 
 

@@ -87,8 +87,8 @@ def test_figures_leave_pyplot_alone(tmp_path):
 
 def test_of_a_large_image_some_pixels_are_drawn_all_layers_alike():
     large = Overlay("", *(np.arange(4099 * 30).reshape(4099, 30) for _ in range(3)))
-    thin = figures._thinned(large)
+    thin = figures.thinned(large)
     for values in thin[1:]:
         np.testing.assert_array_equal(values, large.mask[::5, ::5])
     small = Overlay("", *(np.zeros((1024, 3)) for _ in range(3)))
-    assert figures._thinned(small).mask.shape == (1024, 3)
+    assert figures.thinned(small).mask.shape == (1024, 3)

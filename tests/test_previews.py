@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from segframe import hookimpl
+from segframe.evaluator import Evaluator
 from segframe.experiment import run_experiment
 from segframe.interrupt import Interrupted
 from segframe.plugins import previews
@@ -94,3 +95,35 @@ def test_many_test_images_fill_pages_and_those_left_out_are_said(plugins, config
     assert "Epoch 1: the first 2 of 3 test images are drawn." in caplog.text
     page = matplotlib.image.imread(Path(result.out_dir) / "figures" / "test_epoch_1_page_1.png")
     assert page.shape[1] > page.shape[0]  # one row of four
+
+
+def drawn_rows(plugins, config, monkeypatch, *words):
+    """The rows of the last figure of images, and how many samples were predicted for it at a time."""
+    rows, together = [], []
+    monkeypatch.setattr("segframe.figures.overlay_grid", lambda path, samples, names: rows.extend(samples))
+    predict = Evaluator.predict
+
+    def counted(self, part, positions):
+        together.append(len(positions))
+        return predict(self, part, positions)
+
+    monkeypatch.setattr(Evaluator, "predict", counted)
+    run_experiment(plugins, config("train.epochs=1", *words))
+    return rows, together
+
+
+def test_one_test_image_is_drawn_once(plugins, config, monkeypatch, hdf5_file):
+    path = hdf5_file(splits={"train": 4, "val": 2, "test": 1})
+    rows, together = drawn_rows(plugins, config, monkeypatch, f"dataset.path='{path}'")
+    assert [row.title.partition(", Dice")[0] for row in rows] == ["worst and median and best: test 0"]
+    assert together == [1]
+
+
+def test_large_images_are_predicted_one_by_one_and_kept_as_they_are_drawn(plugins, config, monkeypatch):
+    monkeypatch.setattr("segframe.dataset.at_once", lambda dataset: 1)
+    monkeypatch.setattr("segframe.figures.LARGEST", 20)
+    rows, together = drawn_rows(plugins, config, monkeypatch)
+    assert len(rows) == 3 and together == [1, 1, 1]
+    for row in rows:
+        for values in row[1:]:
+            assert max(values.shape[:2]) <= 20 and values.base is None

@@ -84,17 +84,28 @@ def _overlays(run: Run, part: str, dice: Sequence[float | None]) -> None:
     scored = sorted((value, position) for position, value in enumerate(dice) if value is not None)
     if not scored:
         return
-    picks = {"worst": scored[0], "median": scored[(len(scored) - 1) // 2], "best": scored[-1]}
+    picks: dict[int, list[str]] = {}  # of one or two images, one is several of these
+    for pick, number in (("worst", 0), ("median", (len(scored) - 1) // 2), ("best", -1)):
+        picks.setdefault(scored[number][1], []).append(pick)
     ids = run.pipeline.parts[part].ids
-    rows = _rows(run, part, {f"{pick}: {ids[position]}": position for pick, (_, position) in picks.items()})
+    titles = {f"{' and '.join(names)}: {ids[position]}": position for position, names in picks.items()}
+    rows = _rows(run, part, titles)
     overlay_grid(run.out_dir / "figures" / f"{part}_overlays.png", rows, run.dataset.class_names)
 
 
 def _rows(run: Run, part: str, positions: Mapping[str, int]) -> list[Overlay]:
     """{title: position in the part} -> rows of a figure, predicted with the model's present weights."""
+    from segframe.dataset import at_once
+
+    step, titles = at_once(run.dataset), list(positions.items())
+    groups = (dict(titles[start : start + step]) for start in range(0, len(titles), step))
+    return [row for group in groups for row in _rows_together(run, part, group)]
+
+
+def _rows_together(run: Run, part: str, positions: Mapping[str, int]) -> list[Overlay]:
     import numpy as np
 
-    from segframe.figures import Overlay
+    from segframe.figures import Overlay, thinned
     from segframe.metrics import confusion, image_scores
 
     chosen, names = run.pipeline.parts[part], run.dataset.class_names
@@ -105,7 +116,7 @@ def _rows(run: Run, part: str, positions: Mapping[str, int]) -> list[Overlay]:
     ]
     dice = image_scores(np.stack(counts), names)["dice"]
     return [
-        Overlay(f"{title}, Dice {_told(score)}", sample.image, sample.mask, prediction)
+        thinned(Overlay(f"{title}, Dice {_told(score)}", sample.image, sample.mask, prediction))
         for title, score, sample, prediction in zip(positions, dice, samples, predictions, strict=True)
     ]
 

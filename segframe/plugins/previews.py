@@ -109,8 +109,8 @@ def _rows_together(run: Run, part: str, positions: Mapping[str, int]) -> list[Ov
     from segframe.metrics import confusion, image_scores
 
     chosen, names = run.pipeline.parts[part], run.dataset.class_names
-    samples = run.dataset.read(chosen.split, [chosen.indices[position] for position in positions.values()])
     predictions = run.metrics.predict(part, list(positions.values()))
+    samples = run.dataset.read(chosen.split, [chosen.indices[position] for position in positions.values()])
     counts = [
         confusion(sample.mask, ids, len(names)) for sample, ids in zip(samples, predictions, strict=True)
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -69,6 +69,7 @@ class Dataset(Protocol):
         """
 
 
+@runtime_checkable
 class Windows(Protocol):
     """What a data set may offer besides, where samples are larger than what is needed of them at a time."""
 
@@ -87,13 +88,11 @@ def at_once(dataset: Dataset) -> int:
 
 def corner(dataset: Dataset, split: str, index: int, side: int) -> np.ndarray:
     """(height, width, channels), a sample's image; of a larger one the upper left `side` pixels each way."""
-    size = dataset.windowed(split, index) if hasattr(dataset, "windowed") else None
-    if size is None:
-        (sample,) = dataset.read(split, [index])
-        return sample.image[:side, :side]
-    rows, columns = (slice(0, min(side, length)) for length in size)
-    image: np.ndarray = dataset.read_window(split, index, (rows, columns)).image  # type: ignore[attr-defined]
-    return image
+    if isinstance(dataset, Windows) and (size := dataset.windowed(split, index)):
+        rows, columns = (slice(0, min(side, length)) for length in size)
+        return dataset.read_window(split, index, (rows, columns)).image
+    (sample,) = dataset.read(split, [index])
+    return sample.image[:side, :side]
 
 
 def foreground(class_names: Sequence[str]) -> list[int]:

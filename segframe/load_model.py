@@ -32,7 +32,8 @@ def load_model(path: str | Path, plugins: Plugins | None = None) -> TrainedModel
     """The model that a run has trained.
 
     Its predictions are the run's own, bit for bit, with the same versions of TensorFlow and Keras on the same
-    kind of device: `predict` takes as many images at a time as the run did.
+    kind of device: `predict` takes as many images at a time as the run did. For this TensorFlow's arithmetic
+    optimisation is off in this process from here on (segframe.sum_order).
 
     Args:
         path: the run's folder, or its model.weights.h5, wherever that lies now.

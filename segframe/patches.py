@@ -14,6 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
+from segframe.dataset import Windows
+
 if TYPE_CHECKING:
     import numpy as np
 log = logging.getLogger("segframe")
@@ -148,7 +150,7 @@ class Patches:
         """
         import numpy as np
 
-        size = dataset.windowed(split, index) if not makers and hasattr(dataset, "windowed") else None
+        size = dataset.windowed(split, index) if not makers and isinstance(dataset, Windows) else None
         if size is None:
             sample = dataset.read(split, [index])[0]
             at = self.window(position, sample.mask.shape, lambda: sample.mask, cut, seed)

@@ -10,6 +10,8 @@ import pytest
 import tensorflow as tf
 from graph_sums import large_sums
 
+from segframe.experiment import run_experiment
+from segframe.load_model import load_model
 from segframe.normalisation import Normalisation
 from segframe.step import Steps
 from segframe.sum_order import gradients, keep_sums, total
@@ -71,9 +73,20 @@ def test_a_step_sums_penalties_and_outputs_in_chains_too():
     assert sum(node.op == "AddN" for node in graph.as_graph_def().node) > 0  # a kernel's two gradients
 
 
-def test_tensorflow_does_not_join_the_chains_again():
+@pytest.fixture
+def joining():
+    """TensorFlow joins chains, as in a new process; whether it does is the test's to change."""
+    tf.config.optimizer.set_experimental_options({"arithmetic_optimization": True})
+    yield lambda: tf.config.optimizer.get_experimental_options()["arithmetic_optimization"]
     keep_sums()
-    assert tf.config.optimizer.get_experimental_options()["arithmetic_optimization"] is False
+
+
+def test_in_a_run_and_with_a_loaded_model_tensorflow_does_not_join_the_chains_again(plugins, config, joining):
+    result = run_experiment(plugins, config("train.epochs=1"))
+    assert joining() is False
+    tf.config.optimizer.set_experimental_options({"arithmetic_optimization": True})
+    load_model(result.out_dir, plugins)
+    assert joining() is False
 
 
 @pytest.mark.slow

@@ -23,8 +23,9 @@ class BatchNormalization(keras.layers.BatchNormalization):
     results/batch_norm_cpu.json, batch_norm_h200.json). Outputs, gradients and running statistics are those of
     Keras to rounding, the arguments and the places of weights in files are the same.
 
-    It is Keras's layer outside of a run's own graphs (segframe.custom_ops_allowed), in float64, with a mask,
-    `renorm` or `synchronized`, over another axis than the last of four, and while it is frozen in training.
+    XLA would compute the operation's variance as E[x^2] - E[x]^2, which is wrong where the mean is large.
+    It is Keras's layer there, outside of a run's own graphs (segframe.custom_ops_allowed), in float64, with
+    a mask, `renorm` or `synchronized`, over another axis than the last of four, and frozen in training.
     """
 
     def call(self, inputs, training=None, mask=None):

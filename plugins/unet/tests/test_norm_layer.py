@@ -6,6 +6,8 @@ import pytest
 import tensorflow as tf
 
 from segframe.custom_ops import custom_ops
+from segframe.normalisation import Normalisation
+from segframe.step import Steps
 from segframe_unet.norm_layer import BatchNormalization
 
 CHANNELS = 6
@@ -148,3 +150,25 @@ def test_files_of_weights_go_from_keras_layer_to_it_and_back(tmp_path):
     again = keras.saving.load_model(tmp_path / "ours.keras")
     assert isinstance(again.get_layer("norm"), BatchNormalization)
     np.testing.assert_array_equal(again(image), theirs(image))
+
+
+def test_statistics_are_taken_anew_as_with_keras_layer():
+    """segframe.norm_statistics gives the layers a tensor for their momentum."""
+    found = []
+    for kind in (BatchNormalization, keras.layers.BatchNormalization):
+        given = keras.Input((None, None, CHANNELS))
+        layer = kind(**SETTINGS)
+        model = keras.Model(given, keras.layers.Dropout(0.5)(layer(given)))
+        layer.set_weights([np.random.default_rng(0).uniform(0.5, 2, each.shape) for each in layer.weights])
+        steps = Steps(
+            model, None, None, Normalisation(1.0, (0.0,) * CHANNELS, (1.0,) * CHANNELS),
+            num_classes=CHANNELS, scaled=False, xla=False, norm_statistics=True,
+        )  # fmt: skip
+        images = [tf.constant(feature_maps((batch, 8, 8, CHANNELS), seed)[0], tf.float32)
+                  for seed, batch in enumerate((4, 4, 1))]  # fmt: skip
+        steps.norm_statistics.recompute(images)
+        found.append((layer.moving_mean.numpy(), layer.moving_variance.numpy()))
+    for ours, theirs in zip(*found, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5)
+    every = np.concatenate([image.numpy() for image in images])
+    np.testing.assert_allclose(found[0][0], every.mean((0, 1, 2)), rtol=1e-5)

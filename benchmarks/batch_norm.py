@@ -13,20 +13,13 @@ from pathlib import Path
 
 import keras
 import numpy as np
-import tensorflow as tf
+from network_steps import random_batch, steps_of
 from timing import GPU, by_turns, over, write
 
-from segframe import IGNORED
-from segframe.catalog import build
-from segframe.custom_ops import custom_ops
-from segframe.manager import plugin_manager
 from segframe.norm_statistics import batch_norms
-from segframe.normalisation import Normalisation
-from segframe.step import Steps
 from segframe.sum_order import keep_sums
 
-PLUGINS = plugin_manager()
-CLASSES, SIZE = 2, 256
+SIZE = 256
 CASES = [
     ({"name": "unet", "filters": 16}, 4),
     ({"name": "unet", "filters": 64}, 1),
@@ -37,27 +30,14 @@ CASES = [
 """Network, images in a batch."""
 
 
-def steps_of(section: dict, *, by_keras: bool) -> Steps:
-    keras.utils.set_random_seed(0)
-    with custom_ops(True):
-        model = build(PLUGINS, "model", section, image_shape=(SIZE, SIZE, 3), num_classes=CLASSES)
-    for layer in batch_norms(model) if by_keras else ():
+def by_keras(model: keras.Model) -> None:
+    for layer in batch_norms(model):
         layer.__class__ = keras.layers.BatchNormalization
-    facts = {"num_classes": CLASSES, "ignore_index": IGNORED, "spacing": None}
-    loss = build(PLUGINS, "loss", {"name": "cross_entropy"}, **facts)
-    optimizer = keras.optimizers.Adam(1e-3)
-    optimizer.build(model.trainable_variables)
-    return Steps(
-        model, loss, optimizer, Normalisation(1 / 255, (0.5,) * 3, (0.25,) * 3),
-        num_classes=CLASSES, scaled=False, xla=False, full_size=(SIZE, SIZE),
-    )  # fmt: skip
 
 
 def measured(section: dict, batch: int, rounds: int) -> dict:
-    random = np.random.default_rng(0)
-    image = tf.constant(random.integers(256, size=(batch, SIZE, SIZE, 3), dtype=np.uint8))
-    target = {"mask": tf.constant(random.integers(CLASSES, size=(batch, SIZE, SIZE), dtype=np.uint8))}
-    made = {name: steps_of(section, by_keras=name == "keras") for name in ("ours", "keras")}
+    image, target = random_batch(batch, SIZE)
+    made = {"ours": steps_of(section, SIZE), "keras": steps_of(section, SIZE, by_keras)}
     calls = 20 if GPU else 1
     train = by_turns({n: lambda s=s: s.train(image, target) for n, s in made.items()}, rounds, calls)
     predict = by_turns({n: lambda s=s: s.evaluate(image, target) for n, s in made.items()}, rounds, calls)

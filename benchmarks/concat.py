@@ -28,9 +28,9 @@ import numpy as np
 import tensorflow as tf
 from timing import GPU, by_turns, over, share_gpus, write
 
-from segframe_unet import concat_build
+from segframe_unet import ops_build
 from segframe_unet.concat import concat
-from segframe_unet.concat_trial import one_after_another
+from segframe_unet.ops_trial import one_after_another
 
 # (batch, height, width), channels of the parts
 SHAPES = [
@@ -69,7 +69,7 @@ def one_case(shape, channels, dtype: str, rounds: int, pool: ThreadPoolExecutor)
 
     ours = partial(concat, implementation="compiled")
     theirs = partial(tf.concat, axis=-1)
-    split = concat_build.operations().segframe_split
+    split = ops_build.operations().segframe_split
     sizes = tf.constant(channels, tf.int32)
     begins = np.cumsum([0, *channels])[:-1]
     slices = [

@@ -37,7 +37,7 @@ from timing import GPU, over, share_gpus
 
 from segframe.manager import plugin_manager
 from segframe.provenance import machine, versions
-from segframe_unet.concat_trial import one_after_another
+from segframe_unet.ops_trial import one_after_another
 from segframe_unet.transposed_conv_layer import TransposedConv2D
 
 # batch, height, width, channels, filters: batch 4 of 128 x 128 pixels with 16 filters at the first level, the

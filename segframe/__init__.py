@@ -5,7 +5,8 @@ mend, `IGNORED` is the class id of pixels that count nowhere, `Sample` is an ima
 `only_valid` (which imports TensorFlow, once it is asked for) takes ignored pixels out of a loss,
 `check_class_weights` and `make_class_weights` turn a loss's `class_weights`, a `ClassWeights`, into numbers,
 `cache_folder` is where files lie that can be made again, `custom_ops_allowed` tells a layer whether
-operations of its own may stand in the graph, and `import_tensorflow` does so without its greeting.
+operations of its own may stand in the graph, `tell_operation` keeps with a run which of several
+implementations it took, and `import_tensorflow` does so without its greeting.
 
 `load_model(RUN)` is for whoever uses what a run has trained: raw images to logits and class ids.
 """
@@ -16,7 +17,7 @@ from typing import Any
 
 from segframe.cache import cache_folder
 from segframe.class_weights import ClassPixels, ClassWeights, check_class_weights, make_class_weights
-from segframe.custom_ops import custom_ops_allowed
+from segframe.custom_ops import custom_ops_allowed, tell_operation
 from segframe.dataset import IGNORED, Sample
 from segframe.errors import SegframeError
 from segframe.hooks import hookimpl
@@ -38,6 +39,7 @@ __all__ = [
     "load_model",
     "make_class_weights",
     "only_valid",
+    "tell_operation",
 ]
 
 

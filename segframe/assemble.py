@@ -82,7 +82,9 @@ def put_together(
         label: build(plugins, "augment", section, f"augment.{label}")
         for label, section in config["augment"].items()
     }
-    with custom_ops(allowed=not xla):  # so that layers fetch theirs now, before batches are read
+    with custom_ops(
+        allowed=not xla
+    ) as operations:  # so that layers fetch theirs now, before batches are read
         model = build(plugins, "model", config["model"], **model_facts(dataset))
         check_outputs(model, f"model {config['model']['name']!r}", **model_facts(dataset))
     known_of_data = loss_facts(dataset, chosen["train"], warped=bool(warping(augmentations)))
@@ -129,6 +131,7 @@ def put_together(
     requested = build_requested(plugins, config["metrics"], dataset.class_names, **mask_facts(dataset))
     known = record.read("record.json")
     now = {"versions": provenance.versions(plugins), "xla": xla, "machine": provenance.machine()}
+    now["operations"] = operations
     changes = _warn_of_changes(known, now)
     if changes:  # of what no single machine can reproduce
         known["went_on_elsewhere"] = [*known.get("went_on_elsewhere", []), *changes]
@@ -176,7 +179,8 @@ def _warn_of_changes(known: Mapping[str, Any], now: Mapping[str, Any]) -> list[s
         return []  # it begins here
     changes = differences(now["versions"], known["versions"])
     changes += differences({"xla": now["xla"]}, {"xla": known["xla"]})
+    changes += differences(now["operations"], known.get("operations", now["operations"]))
     changes += differences({"gpus": now["machine"]["gpus"]}, {"gpus": known["machine"]["gpus"]})
     if changes:
-        log.warning("This run began with other software or devices: %s.", "; ".join(changes))
+        log.warning("This run began with other software, operations or devices: %s.", "; ".join(changes))
     return changes

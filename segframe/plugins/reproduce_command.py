@@ -181,7 +181,12 @@ def _again(
 ) -> int:
     from segframe.atomic import write_json
     from segframe.experiment import run_experiment
-    from segframe.plugins.reproduce_compare import DIFFERS, IDENTICAL, compared
+    from segframe.plugins.reproduce_compare import (
+        DIFFERS,
+        IDENTICAL,
+        compared,
+        operations_that_differ,
+    )
     from segframe.plugins.reproduce_record import recorded
     from segframe.plugins.reproduce_words import told
 
@@ -190,7 +195,11 @@ def _again(
         run_experiment(plugins, config)
     after = recorded(str(out), words.runs_dir, words.uri, out)
     tolerance = TOLERANCE if words.tolerance is None else words.tolerance
-    verdict = {"run": before.name, **compared(before, after, tolerance), "not_as_it_was": found.differing}
+    verdict = {
+        "run": before.name,
+        **compared(before, after, tolerance),
+        "not_as_it_was": found.differing + operations_that_differ(before, after),
+    }
     write_json(out / "reproduction.json", verdict)
     for line in told(verdict):
         print(line)

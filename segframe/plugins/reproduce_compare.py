@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from segframe.identity import differences
 from segframe.plugins.reproduce_record import Recorded
 
 IDENTICAL, WITHIN, DIFFERS = "bit-identical", "within tolerance", "differs"
@@ -39,6 +40,12 @@ def compared(before: Recorded, after: Recorded, tolerance: float) -> dict[str, A
         "weights": weights,
         "epochs": _epochs(before, after),
     }
+
+
+def operations_that_differ(before: Recorded, after: Recorded) -> list[str]:
+    """Those that were computed by another implementation the second time; known once both have run."""
+    now = after.facts["operations"]
+    return [f"operation {told}" for told in differences(now, before.facts.get("operations", now))]
 
 
 def _of_history(before: Recorded, after: Recorded) -> Iterator[tuple[str, Any, Any]]:

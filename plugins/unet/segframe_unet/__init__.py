@@ -12,7 +12,7 @@ from segframe_unet.unet import build_unet
 
 @hookimpl
 def segframe_commands():
-    return {"ops": ("the compiled concat op: what is in use, and `ops build`", run_ops)}
+    return {"ops": ("the compiled operations: what is in use, and `ops build`", run_ops)}
 
 
 @hookimpl

@@ -1,9 +1,10 @@
-"""Compiles the concat op in cc/ for the TensorFlow that is installed."""
+"""Compiles the operations in cc/ for the TensorFlow that is installed."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import platform
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -53,7 +54,7 @@ def toolchain() -> Toolchain:
 
 
 def compile_op(folder: Path, tools: Toolchain) -> str | None:
-    """Write folder/concat.so and folder/build.log.
+    """Write folder/operations.so and folder/build.log.
 
     Returns:
         None, or one line that says why the op has no CUDA part.
@@ -83,23 +84,44 @@ def _compile(folder: Path, tools: Toolchain, log: Path, *, cuda: bool) -> None:
     # TensorFlow's headers warn by the page; as system headers they are quiet.
     flags = [flag.replace("-I", "-isystem", 1) for flag in tf.sysconfig.get_compile_flags()]
     own = [*cxx, "-O3", "-std=c++17", "-Wall", "-Wno-sign-compare", "-Wno-deprecated-declarations"]
-    objects = [str(folder / f"{name}.o") for name in ("concat_cpu", "concat_op", "concat_cuda")[: 2 + cuda]]
+    parts = {  # the slowest first
+        "concat_op": ["concat_op.cc", *flags, *["-DSEGFRAME_CUDA"][:cuda]],
+        "conv_op": ["conv_op.cc", *flags],
+        "concat_cpu": ["concat_cpu.cc"],
+        **{
+            f"conv_{isa}": ["conv_cpu.cc", f"-DSEGFRAME_ISA={isa}", *more] for isa, more in instruction_sets()
+        },
+    }
     commands = [
-        [*own, "-c", str(SOURCES / "concat_cpu.cc"), "-o", objects[0]],
-        [*own, *flags, *["-DSEGFRAME_CUDA"][:cuda], "-c", str(SOURCES / "concat_op.cc"), "-o", objects[1]],
+        [*own, "-c", str(SOURCES / source), *more, "-o", str(folder / f"{name}.o")]
+        for name, (source, *more) in parts.items()
     ]
-    link = [*cxx, "-shared", *objects, "-o", str(folder / "concat.so"), *tf.sysconfig.get_link_flags()]
+    objects = [command[-1] for command in commands]
+    if cuda:
+        objects.append(str(folder / "concat_cuda.o"))
+    link = [*cxx, "-shared", *objects, "-o", str(folder / "operations.so"), *tf.sysconfig.get_link_flags()]
     if cuda:
         arch = tools.cuda_arch
         code = f"arch=compute_{arch},code=sm_{arch}" if arch else "arch=compute_80,code=compute_80"
         nvcc = [tools.nvcc[0], "-std=c++17", "-ccbin", tools.cxx[0], "-Xcompiler", "-fPIC"]
         source = str(SOURCES / "concat_cuda.cu")
-        commands.append([*nvcc, "-O3", f"-gencode={code}", "-c", source, "-o", objects[2]])
+        commands.append([*nvcc, "-O3", f"-gencode={code}", "-c", source, "-o", objects[-1]])
         link = [*nvcc, "-shared", "--cudart=static", *link[link.index("-shared") + 1 :]]
     _run(commands, log)  # side by side
     _run([link], log)
     for name in objects:
         os.unlink(name)
+
+
+def instruction_sets() -> list[tuple[str, list[str]]]:
+    """All that this kind of processor may have, with the compiler's options; the library chooses at run time.
+
+    One built for this very processor would crash on another that shares the cache folder.
+    """
+    sets: list[tuple[str, list[str]]] = [("Base", [])]
+    if platform.machine() in ("x86_64", "AMD64"):
+        sets += [("Avx2", ["-mavx2", "-mfma"]), ("Avx512", ["-mavx512f", "-mavx512vl", "-mfma"])]
+    return sets
 
 
 def _run(commands: list[list[str]], log: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Literal
 import tensorflow as tf
 
 from segframe import SegframeError, custom_ops_allowed
-from segframe_unet import concat_build
+from segframe_unet import ops_build
 
 log = logging.getLogger("segframe.unet")
 AXES = {"NHWC": 3, "NCHW": 1}
@@ -45,7 +45,7 @@ def concat(
     parts = [tf.convert_to_tensor(part) for part in parts]
     _check(parts, data_format)
     if implementation == "compiled":
-        concat_build.operations()
+        ops_build.operations()
         return _concat(parts, data_format, PASSES)
     if implementation == "auto" and custom_ops_allowed():
         return _concat(parts, data_format, compiled_passes(parts))
@@ -54,7 +54,7 @@ def concat(
 
 def compiled_passes(parts: Sequence[tf.Tensor]) -> tuple[str, ...]:
     """Which of forward ("concat") and backward ("split") the compiled op computes here; says it once."""
-    build = concat_build.build()
+    build = ops_build.build()
     device = "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
     if build.problem or device not in build.ratios:
         why = build.problem or f"no CUDA part: {build.without_cuda}"
@@ -93,7 +93,7 @@ def describe(ratios: dict[str, Sequence[tuple[int, float]]]) -> str:
 
 def _concat(parts, data_format, passes) -> tf.Tensor:
     if "concat" in passes:
-        return concat_build.operations().segframe_concat(
+        return ops_build.operations().segframe_concat(
             parts=parts, data_format=data_format, compiled_gradient="split" in passes
         )
     if "split" not in passes:
@@ -108,7 +108,7 @@ def _concat(parts, data_format, passes) -> tf.Tensor:
 
 
 def _split(whole, sizes, data_format) -> list[tf.Tensor]:
-    return concat_build.operations().segframe_split(
+    return ops_build.operations().segframe_split(
         whole=whole, sizes=sizes, N=len(sizes), data_format=data_format
     )
 
@@ -128,7 +128,7 @@ def _gradient_of_concat(op, upstream):
 
 @tf.RegisterGradient("SegframeSplit")
 def _gradient_of_split(op, *upstreams):
-    whole = concat_build.operations().segframe_concat(parts=upstreams, data_format=op.get_attr("data_format"))
+    whole = ops_build.operations().segframe_concat(parts=upstreams, data_format=op.get_attr("data_format"))
     return whole, None
 
 

@@ -6,7 +6,7 @@ import keras
 
 from segframe import SegframeError, custom_ops_allowed
 from segframe_unet.concat import AXES, concat
-from segframe_unet.concat_build import preload
+from segframe_unet.ops_build import preload
 from segframe_unet.transposed_conv_layer import FORMATS
 
 

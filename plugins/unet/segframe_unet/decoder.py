@@ -8,6 +8,7 @@ import keras
 from keras import layers
 
 from segframe_unet.attention import attention_gate
+from segframe_unet.conv_layer import Conv2D
 from segframe_unet.settings import DecoderSettings
 from segframe_unet.upsample import BilinearUpsampling2D, upsample_double
 
@@ -33,7 +34,7 @@ def decode(
         name, width = f"decoder{level}", settings.filters * 2**level
         if settings.decoder_filters == "double":
             x = upsample_double(x, 2 * width, settings.upsample, name=f"{name}_up")
-            x = layers.Conv2D(width, 3, padding="same", name=f"{name}_halve")(x)
+            x = Conv2D(width, 3, padding="same", name=f"{name}_halve")(x)
         else:
             x = upsample_double(x, width, settings.upsample, name=f"{name}_up")
         parts, skip = [x], skips[level]

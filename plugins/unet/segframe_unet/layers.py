@@ -1,6 +1,7 @@
 """The network's own layers: `import segframe_unet.layers`, and Keras loads a .keras file that holds them."""
 
 from segframe_unet.concat_layer import Concat
+from segframe_unet.conv_layer import Conv2D
 from segframe_unet.norm_layer import BatchNormalization
 from segframe_unet.parts_conv_layer import PartsConv2D
 from segframe_unet.subpixel import DepthToSpace2D
@@ -11,6 +12,7 @@ __all__ = [
     "BatchNormalization",
     "BilinearUpsampling2D",
     "Concat",
+    "Conv2D",
     "DepthToSpace2D",
     "PartsConv2D",
     "TransposedConv2D",

@@ -7,8 +7,11 @@ from typing import Literal
 import tensorflow as tf
 
 from segframe import SegframeError
+from segframe_unet import conv
 from segframe_unet.transposed_conv_forms import arranged, cropped_form, explicit_form, with_zeros
 from segframe_unet.transposed_conv_size import Padding, Pair, axes
+
+DOUBLING = {"kernel": 3, "stride": 2, "dilation": 1, "padding": 1, "output_padding": 1}
 
 
 def conv2d_transpose(
@@ -34,7 +37,8 @@ def conv2d_transpose(
     the defaults and lies one pixel off them. Sizes may be unknown while a graph is traced; derivatives exist
     to any order.
 
-    Two forms give the same numbers. One is a single tf.raw_ops.Conv2DBackpropInput with explicit pads. On a
+    In a run's own steps on a CPU the compiled op computes the defaults (segframe_unet.conv). Elsewhere two
+    forms give the same numbers. One is a single tf.raw_ops.Conv2DBackpropInput with explicit pads. On a
     CPU that takes a slower kernel unless the pads are those of SAME or VALID, so the other leaves the pads
     out and crops. `cropped=None` takes the second form where the operation runs on a CPU, the first where it
     runs on a GPU; a graph traced on one runs right on the other, except NCHW: traced on a GPU it stays there.
@@ -51,7 +55,7 @@ def conv2d_transpose(
         dilation: distance of neighbouring kernel pixels in the output, >= 1.
         use_cross_correlation: False flips the kernel's rows and columns first.
         data_format: which of the two orders images and result have.
-        cropped: which form; None chooses.
+        cropped: which form; None chooses, the compiled op among them.
 
     Returns:
         (batch, out_height, out_width, filters), or (batch, filters, out_height, out_width) for NCHW, of the
@@ -79,6 +83,11 @@ def conv2d_transpose(
     if not use_cross_correlation:
         kernel = tf.reverse(kernel, [0, 1])
     kernel = _dilated(kernel, *(axis.settings["dilation"] for axis in height_width))
+
+    doubles = data_format == "NHWC" and all(axis.settings == DOUBLING for axis in height_width)
+    filters, channels = kernel.shape[2:]
+    if cropped is None and doubles and conv.takes(images.dtype.name, channels, filters or 1, "double"):
+        return conv.convolve(images, kernel, "double")
 
     # identity is there for its device: that of the scope while tracing, where the numbers are otherwise.
     on_gpu = bool(tf.config.list_physical_devices("GPU")) and "CPU" not in tf.identity(images).device

@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from segframe import SegframeError
+from segframe_unet import conv
 from segframe_unet.transposed_conv import conv2d_transpose
 from segframe_unet.transposed_conv_size import Padding, Pair, axes
 
@@ -97,6 +98,8 @@ class TransposedConv2D(keras.layers.Layer):
             regularizer=self.kernel_regularizer,
             constraint=self.kernel_constraint,
         )
+        if self._axes == axes(3, 2, 1, 1, 1) and self.data_format == "channels_last":
+            conv.takes(self.compute_dtype, channels, self.filters, "double")  # built and loaded now
         self.bias = None
         if self.use_bias:
             self.bias = self.add_weight(name="bias", shape=(self.filters,), initializer=self.bias_initializer)

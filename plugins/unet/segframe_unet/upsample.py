@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 from keras import layers
 
+from segframe_unet.conv_layer import Conv2D
 from segframe_unet.subpixel import DepthToSpace2D, SubpixelGlorot
 from segframe_unet.transposed_conv_layer import TransposedConv2D
 
@@ -29,13 +30,11 @@ def upsample_double(
         return TransposedConv2D(filters, name=name)(x)
     if how == "subpixel":
         initial = SubpixelGlorot()
-        x = layers.Conv2D(
-            4 * filters, 3, padding="same", use_bias=False, kernel_initializer=initial, name=name
-        )(x)
+        x = Conv2D(4 * filters, 3, padding="same", use_bias=False, kernel_initializer=initial, name=name)(x)
         return DepthToSpace2D(name=f"{name}_subpixel")(x)
     interpolation = BilinearUpsampling2D if how == "bilinear" else layers.UpSampling2D
     x = interpolation(name=f"{name}_{how}")(x)
-    return layers.Conv2D(filters, 3, padding="same", use_bias=False, name=name)(x)
+    return Conv2D(filters, 3, padding="same", use_bias=False, name=name)(x)
 
 
 @keras.saving.register_keras_serializable(package="segframe_unet")

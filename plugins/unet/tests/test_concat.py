@@ -9,7 +9,7 @@ import tensorflow as tf
 from segframe import SegframeError
 from segframe.custom_ops import custom_ops
 from segframe_unet import concat as module
-from segframe_unet import concat_build
+from segframe_unet import ops_build
 from segframe_unet.concat import concat, faster
 
 DEVICE = "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
@@ -23,9 +23,9 @@ CHANNELS = pytest.mark.parametrize(
 @pytest.fixture(scope="session", autouse=True)
 def op():
     """The op of this machine; where there is no compiler, there is none to test."""
-    if concat_build.build().problem == "no C++ compiler is installed":
+    if ops_build.build().problem == "no C++ compiler is installed":
         pytest.skip("no C++ compiler is installed")
-    return concat_build.operations()
+    return ops_build.operations()
 
 
 def distinct(axis, channels, dtype, size=(2, 13, 21)):
@@ -172,7 +172,7 @@ def ops_of(function, *arguments):
 )
 def test_auto_takes_it_where_it_was_measured_to_be_faster(monkeypatch, ratio, expected):
     ratios = {DEVICE: {"float32": {name: [(1000, ratio)] for name in module.PASSES}}}
-    monkeypatch.setattr(concat_build, "build", lambda: concat_build.Build(ratios=ratios))
+    monkeypatch.setattr(ops_build, "build", lambda: ops_build.Build(ratios=ratios))
 
     def step(a, b):
         with tf.GradientTape() as tape:
@@ -189,8 +189,8 @@ def test_auto_takes_it_where_it_was_measured_to_be_faster(monkeypatch, ratio, ex
 @pytest.mark.parametrize("forward", [True, False])
 def test_forward_and_gradient_are_chosen_one_by_one(monkeypatch, forward):
     ratios = {"concat": [(1000, 0.9 if forward else 1.1)], "split": [(1000, 1.1 if forward else 0.9)]}
-    build = concat_build.Build(ratios={DEVICE: {"float32": ratios}})
-    monkeypatch.setattr(concat_build, "build", lambda: build)
+    build = ops_build.Build(ratios={DEVICE: {"float32": ratios}})
+    monkeypatch.setattr(ops_build, "build", lambda: build)
     parts = distinct(3, (2, 3), "float32")
     with custom_ops(True), tf.GradientTape() as tape:
         tape.watch(parts)
@@ -202,7 +202,7 @@ def test_forward_and_gradient_are_chosen_one_by_one(monkeypatch, forward):
 
 
 def test_without_an_op_it_is_tf_concat_and_says_why_once(monkeypatch, caplog):
-    monkeypatch.setattr(concat_build, "build", lambda: concat_build.Build(problem="no compiler at all"))
+    monkeypatch.setattr(ops_build, "build", lambda: ops_build.Build(problem="no compiler at all"))
     module._say.cache_clear()
     parts = distinct(3, (2, 3), "float32")
     with caplog.at_level("INFO"), custom_ops(True):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from segframe_unet import concat_build
+from segframe_unet import ops_build
 from segframe_unet.concat import concat
 
 pytestmark = pytest.mark.skipif(not tf.config.list_physical_devices("GPU"), reason="no GPU")
@@ -18,8 +18,8 @@ def pattern(shape, seed):
 
 
 def test_the_op_has_a_cuda_part_and_was_tried():
-    assert not concat_build.build().problem and not concat_build.build().without_cuda
-    assert "GPU" in concat_build.build().ratios
+    assert not ops_build.build().problem and not ops_build.build().without_cuda
+    assert "GPU" in ops_build.build().ratios
 
 
 # The second: one row of more than 2**31 elements, an odd number.
@@ -37,7 +37,7 @@ def test_more_than_two_to_the_31_elements(data_format, axis, shapes):
         parts = [tf.constant(array) for array in arrays]
         whole = concat(parts, data_format=data_format, implementation="compiled")
         sizes = [array.shape[axis] for array in arrays]
-        again = concat_build.operations().segframe_split(
+        again = ops_build.operations().segframe_split(
             whole=whole, sizes=sizes, N=len(sizes), data_format=data_format
         )
     del parts

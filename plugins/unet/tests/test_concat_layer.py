@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from segframe import SegframeError
 from segframe.custom_ops import custom_ops
-from segframe_unet import concat_build
+from segframe_unet import ops_build
 from segframe_unet.concat_layer import Concat
 from segframe_unet.unet import build_unet
 
@@ -48,13 +48,13 @@ def test_mixed_precision_joins_in_the_compute_dtype():
 @pytest.fixture(params=[False, True], ids=["tensorflow", "compiled"])
 def graph(request, monkeypatch):
     """The U-Net as a function that holds the op, or not, whatever was measured here."""
-    if request.param and concat_build.build().problem:
-        pytest.skip(concat_build.build().problem)
+    if request.param and ops_build.build().problem:
+        pytest.skip(ops_build.build().problem)
     ratio = 0.5 if request.param else 2.0
-    build = concat_build.build()
+    build = ops_build.build()
     ratios = {"CPU": {"float32": {"concat": [(1, ratio)], "split": [(1, ratio)]}}}
-    forced = concat_build.Build(ratios=ratios, folder=build.folder, sha256=build.sha256)
-    monkeypatch.setattr(concat_build, "build", lambda: forced)
+    forced = ops_build.Build(ratios=ratios, folder=build.folder, sha256=build.sha256)
+    monkeypatch.setattr(ops_build, "build", lambda: forced)
     return request.param
 
 

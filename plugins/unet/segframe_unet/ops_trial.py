@@ -1,10 +1,10 @@
-"""Tries a built concat op in a process of its own: is it right, and where is it faster?
+"""Tries the compiled operations in a process of their own: are they right, and where are they faster?
 
-    python -m segframe_unet.concat_trial concat.so trial.json
+    python -m segframe_unet.ops_trial operations.so trial.json
 
-A process of its own, as a wrongly built op may end it, and as the times that it takes should not depend on
-what the run has done before. Right means: bit for bit what tf.concat and tf.split give. Faster is a ratio of
-times taken in turn, at three sizes; below 1 the op is used (segframe_unet.concat).
+A process of their own, as a wrongly built one may end it, and as times should not depend on what the run has
+done before. Of concat right means: bit for bit what tf.concat and tf.split give. Faster is a ratio of times
+taken in turn, at three sizes; below 1 the op is used (segframe_unet.concat). For convolutions see conv_trial.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from segframe_unet.concat_build import NO_MEMORY
+from segframe_unet.ops_build import NO_MEMORY
 
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 MEASURED = DTYPES[:3]  # nobody trains in the last one: it stays with tf.concat
@@ -32,7 +32,9 @@ class WrongError(Exception):
 
 
 def main(library: str, result: str) -> int:
-    """Write {"ratios": {device: {dtype: {"concat" | "split": [[bytes, ratio], ...]}}}}."""
+    """Write {"ratios": {device: {dtype: {"concat" | "split": [[bytes, ratio], ...]}}}, "conv": ...}."""
+    from segframe_unet import conv_trial
+
     operations = tf.load_op_library(library)
     # Grappler would leave one of several equal calls.
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
@@ -48,7 +50,10 @@ def main(library: str, result: str) -> int:
     for device in devices:
         with tf.device(device):
             ratios[device] = {dtype: measure(operations, dtype) for dtype in MEASURED}
-    Path(result).write_text(json.dumps({"ratios": ratios}), encoding="utf-8")
+    with tf.device("CPU"):
+        conv_trial.check(operations)
+        conv = {"code": conv_trial.code(library), **conv_trial.measure(operations)}
+    Path(result).write_text(json.dumps({"ratios": ratios, "conv": conv}), encoding="utf-8")
     return 0
 
 

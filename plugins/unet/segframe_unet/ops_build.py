@@ -1,6 +1,6 @@
-"""The compiled concat op of this machine: built once, tried, and kept in the user's cache folder.
+"""The compiled operations of this machine: built once, tried, and kept in the user's cache folder.
 
-CACHE/ops/KEY/concat.so     KEY: see compiler.Toolchain.key
+CACHE/ops/KEY/operations.so     KEY: see compiler.Toolchain.key
               build.log     the compilers' commands and output
               facts.json    written last: what was built, or why not, and how the trial went
 """
@@ -31,28 +31,30 @@ NO_MEMORY = 75
 
 @dataclass(frozen=True)
 class Build:
-    """What is known of the op.
+    """What is known of the library.
 
     problem: why there is none, one line; "" if it is there and passed its trial.
     without_cuda: why it has no CUDA part; "" if it has one.
     ratios: {device: {dtype: {"concat" | "split": [(bytes, time of the op / time of TensorFlow's)]}}}.
+    conv: {"code": for which instruction set, "same" | "double": [(shape, three such ratios)]} of conv_trial.
     sha256: of the library, so that a damaged one is never loaded.
     """
 
     problem: str = ""
     without_cuda: str = ""
     ratios: dict[str, Any] = field(default_factory=dict)
+    conv: dict[str, Any] = field(default_factory=dict)
     sha256: str = ""
     folder: Path | None = None  # where it lies; not among the facts, as a cache folder may move
 
     def library(self) -> Path:
         assert self.folder
-        return self.folder / "concat.so"
+        return self.folder / "operations.so"
 
 
 @cache
 def build() -> Build:
-    """The op of this machine, built now if it is not there yet. Says a line when that takes time."""
+    """The library of this machine, built now if it is not there yet. Says a line when that takes time."""
     if os.environ.get("SEGFRAME_OPS") == "off":
         return Build(problem="SEGFRAME_OPS=off")
     return make(again=False)
@@ -60,18 +62,18 @@ def build() -> Build:
 
 @cache
 def operations() -> Any:
-    """The module with segframe_concat and segframe_split.
+    """The module with segframe_concat, segframe_split, segframe_conv and segframe_conv_filters.
 
     Raises:
-        SegframeError: the op is not there.
+        SegframeError: they are not there.
     """
     import tensorflow as tf
 
     found = build()
     if found.problem:
         raise SegframeError(
-            "the compiled concat",
-            expected="an op that is built and passed its trial",
+            "the compiled operations",
+            expected="a library that is built and passed its trial",
             got=found.problem,
             remedy="See what the compiler says: python -m segframe ops build",
         )
@@ -79,13 +81,13 @@ def operations() -> Any:
 
 
 def preload() -> None:
-    """Have the op at hand, if there is one."""
+    """Have them at hand, if they are there."""
     if not build().problem:
         operations()
 
 
 def make(*, again: bool) -> Build:
-    """Find the op in the cache, or build it there; `again` builds it in any case."""
+    """Find the library in the cache, or build it there; `again` builds it in any case."""
     from filelock import FileLock
 
     tools = toolchain()
@@ -117,19 +119,21 @@ def _read(folder: Path) -> Build | None:
     try:
         facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
         found = Build(**facts, folder=folder)
-        if not found.problem and _sha256(folder / "concat.so") != found.sha256:
+        if not found.problem and _sha256(folder / "operations.so") != found.sha256:
             raise ValueError("the library is not the one that was built")
         return found
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError) as error:
-        log.warning("%s is damaged (%s): building the concat op again.", folder, error)
+        log.warning("%s is damaged (%s): building the operations again.", folder, error)
         return None
 
 
 def _make(folder: Path, tools) -> Build:
     """Compile beside `folder` and try; the folder appears when all of it is there."""
-    log.info("Compiling the concat op for this TensorFlow, once on this machine (about half a minute) ...")
+    log.info(
+        "Compiling segframe's operations for this TensorFlow, once on this machine (about half a minute) ..."
+    )
     for left in folder.parent.glob(f"{folder.name}.*.tmp"):  # by a process that was killed; we hold the lock
         shutil.rmtree(left, ignore_errors=True)
     temporary = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", suffix=".tmp", dir=folder.parent))
@@ -137,8 +141,8 @@ def _make(folder: Path, tools) -> Build:
         facts: dict[str, Any] = {}
         try:
             facts["without_cuda"] = compile_op(temporary, tools) or ""
-            facts["ratios"] = _try(temporary, cuda=not facts["without_cuda"])
-            facts["sha256"] = _sha256(temporary / "concat.so")
+            facts |= _try(temporary, cuda=not facts["without_cuda"])
+            facts["sha256"] = _sha256(temporary / "operations.so")
         except NoMemory as error:
             return Build(problem=str(error))  # not kept: the next process tries again
         except CompilerError as error:
@@ -156,9 +160,9 @@ class NoMemory(Exception):
 
 
 def _try(folder: Path, *, cuda: bool) -> dict[str, Any]:
-    """The trial's ratios; CompilerError if the op is wrong, crashes or hangs."""
+    """What the trial measured; CompilerError if an operation is wrong, crashes or hangs."""
     result = folder / "trial.json"
-    command = [sys.executable, "-m", "segframe_unet.concat_trial", str(folder / "concat.so"), str(result)]
+    command = [sys.executable, "-m", "segframe_unet.ops_trial", str(folder / "operations.so"), str(result)]
     command += ["cuda"] if cuda else []
     try:
         process = subprocess.run(
@@ -174,9 +178,9 @@ def _try(folder: Path, *, cuda: bool) -> dict[str, Any]:
             print("$", *command, file=log_file)
             print(process.stdout, file=log_file, end="")
         raise CompilerError(f"it failed its trial (exit code {process.returncode})")
-    ratios = json.loads(result.read_text(encoding="utf-8"))["ratios"]
+    measured: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
     result.unlink()
-    return ratios
+    return measured
 
 
 def _sha256(file: Path) -> str:

@@ -1,0 +1,714 @@
+// Compiled once for each instruction set: SEGFRAME_ISA is Base, Avx2 or Avx512. All but the last function is in
+// an anonymous namespace, and no template of the standard library is used: the linker would take one compilation
+// of it for all instruction sets.
+#include "conv.h"
+
+#define SEGFRAME_JOIN(a, b) a##b
+#define SEGFRAME_NAME(a, b) SEGFRAME_JOIN(a, b)
+#define SEGFRAME_TEXT(a) #a
+#define SEGFRAME_QUOTED(a) SEGFRAME_TEXT(a)
+
+namespace segframe {
+namespace {
+
+// Floats of a register; rows of the matrix product's inner kernel, which with two registers of columns each, and
+// one row of the other matrix, are what there is of registers.
+#if defined(__AVX512F__)
+constexpr int kLanes = 16, kRows = 12;
+#elif defined(__AVX__)
+constexpr int kLanes = 8, kRows = 6;
+#else
+constexpr int kLanes = 4, kRows = 6;
+#endif
+constexpr int kWide = 2 * kLanes;  // columns of a panel
+constexpr int64_t kColumns = 64;   // filters whose products are in scratch at a time
+
+
+typedef float Vec __attribute__((vector_size(kLanes * 4), aligned(4), may_alias));
+
+inline Vec Load(const float* from) { return *reinterpret_cast<const Vec*>(from); }
+inline void Store(float* to, Vec value) { *reinterpret_cast<Vec*>(to) = value; }
+inline int64_t Min(int64_t a, int64_t b) { return a < b ? a : b; }
+inline int64_t UpTo(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// An odd number of cache lines, so that the rows of a matrix do not meet in the same places of a cache.
+inline int64_t Odd(int64_t floats) { return floats / 16 % 2 ? floats : floats + 16; }
+
+// F(4, 3): four outputs of a filter of three from six inputs, at the points 0, 1, -1, 2, -2 and infinity.
+inline void In3(const Vec* d, int step, Vec* o) {
+  const Vec a = d[4 * step] - 4.f * d[2 * step], b = d[3 * step] - 4.f * d[step];
+  const Vec c = d[4 * step] - d[2 * step], e = 2.f * (d[3 * step] - d[step]);
+  o[0] = 4.f * d[0] - 5.f * d[2 * step] + d[4 * step];
+  o[1] = a + b;
+  o[2] = a - b;
+  o[3] = c + e;
+  o[4] = c - e;
+  o[5] = 4.f * d[step] - 5.f * d[3 * step] + d[5 * step];
+}
+inline void Filter3(Vec w0, Vec w1, Vec w2, Vec* o) {
+  const Vec even = w0 + w2, wide = w0 + 4.f * w2;
+  o[0] = .25f * w0;
+  o[1] = (-1.f / 6) * (even + w1);
+  o[2] = (-1.f / 6) * (even - w1);
+  o[3] = (1.f / 24) * (wide + 2.f * w1);
+  o[4] = (1.f / 24) * (wide - 2.f * w1);
+  o[5] = w2;
+}
+inline void Out3(const Vec* m, Vec* o) {
+  const Vec a = m[1] + m[2], b = m[1] - m[2], c = m[3] + m[4], d = m[3] - m[4];
+  o[0] = m[0] + a + c;
+  o[1] = b + 2.f * d;
+  o[2] = a + 4.f * c;
+  o[3] = b + 8.f * d + m[5];
+}
+// Their transposes.
+inline void Filter3Back(const Vec* o, Vec* w) {
+  const Vec a = (1.f / 6) * (o[1] + o[2]), b = (1.f / 6) * (o[2] - o[1]);
+  const Vec c = (1.f / 24) * (o[3] + o[4]), d = (1.f / 24) * (o[3] - o[4]);
+  w[0] = .25f * o[0] - a + c;
+  w[1] = b + 2.f * d;
+  w[2] = 4.f * c - a + o[5];
+}
+inline void Out3Back(const Vec* y, int step, Vec* m) {
+  const Vec even = y[0] + y[2 * step], odd = y[step] + y[3 * step];
+  const Vec wide_even = y[0] + 4.f * y[2 * step], wide_odd = 2.f * y[step] + 8.f * y[3 * step];
+  m[0] = y[0];
+  m[1] = even + odd;
+  m[2] = even - odd;
+  m[3] = wide_even + wide_odd;
+  m[4] = wide_even - wide_odd;
+  m[5] = y[3 * step];
+}
+
+// F(4, 2): four outputs of a filter of two from five inputs, at the points 0, 1, -1, 2 and infinity.
+inline void In2(const Vec* d, int step, Vec* o) {
+  const Vec d1 = d[step], d2 = d[2 * step], d3 = d[3 * step];
+  o[0] = 2.f * (d[0] - d2) + d3 - d1;
+  o[1] = d3 - d2 - 2.f * d1;
+  o[2] = d3 - 3.f * d2 + 2.f * d1;
+  o[3] = d3 - d1;
+  o[4] = d[4 * step] - d2 + 2.f * (d1 - d3);
+}
+inline void Filter2(Vec w0, Vec w1, Vec* o) {
+  o[0] = .5f * w0;
+  o[1] = -.5f * (w0 + w1);
+  o[2] = (1.f / 6) * (w1 - w0);
+  o[3] = (1.f / 6) * (w0 + 2.f * w1);
+  o[4] = w1;
+}
+inline void Out2(const Vec* m, Vec* o) {
+  const Vec a = m[1] + m[2], b = m[1] - m[2];
+  o[0] = m[0] + a + m[3];
+  o[1] = b + 2.f * m[3];
+  o[2] = a + 4.f * m[3];
+  o[3] = b + 8.f * m[3] + m[4];
+}
+
+inline void Filter2Back(const Vec* o, Vec* w) {
+  w[0] = .5f * (o[0] - o[1]) + (1.f / 6) * (o[3] - o[2]);
+  w[1] = o[4] - .5f * o[1] + (1.f / 6) * (o[2] + 2.f * o[3]);
+}
+inline void Out2Back(const Vec* y, int step, Vec* m) {
+  const Vec even = y[0] + y[2 * step], odd = y[step] + y[3 * step];
+  m[0] = y[0];
+  m[1] = even + odd;
+  m[2] = even - odd;
+  m[3] = y[0] + 2.f * y[step] + 4.f * y[2 * step] + 8.f * y[3 * step];
+  m[4] = y[3 * step];
+}
+
+// A scheme has: kIn, rows and columns of pixels that a tile looks at; kStep, how far they are from those of the
+// next tile, and kFirst, where the first tile's begin; kOut, rows and columns that it makes; kSlots, kFilters, and
+// which filter a slot takes. In transforms d[kIn * kIn] to v[slot * stride]; Filter w[9] to u[filter * stride];
+// Out m[slot * stride] to o[kOut * kOut]. FilterBack and OutBack are their transposes. kTiles: what a thread takes at a time, little enough for its cache.
+
+struct Same {
+  static constexpr int kIn = 6, kStep = 4, kFirst = -1, kOut = 4, kSlots = 36, kFilters = 36, kTiles = 24;
+  static int FilterOf(int slot) { return slot; }
+  static void In(const Vec* d, float* v, int64_t stride) {
+    Vec columns[36], row[6];
+    for (int j = 0; j < 6; ++j) {
+      In3(d + j, 6, row);
+      for (int i = 0; i < 6; ++i) columns[i * 6 + j] = row[i];
+    }
+    for (int i = 0; i < 6; ++i) {
+      In3(columns + i * 6, 1, row);
+      for (int j = 0; j < 6; ++j) Store(v + (i * 6 + j) * stride, row[j]);
+    }
+  }
+  static void Filter(const Vec* w, float* u, int64_t stride) {
+    Vec columns[18], row[6];
+    for (int j = 0; j < 3; ++j) {
+      Filter3(w[j], w[3 + j], w[6 + j], row);
+      for (int i = 0; i < 6; ++i) columns[i * 3 + j] = row[i];
+    }
+    for (int i = 0; i < 6; ++i) {
+      Filter3(columns[i * 3], columns[i * 3 + 1], columns[i * 3 + 2], row);
+      for (int j = 0; j < 6; ++j) Store(u + (i * 6 + j) * stride, row[j]);
+    }
+  }
+  static void Out(const float* m, int64_t stride, Vec* o) {
+    Vec columns[24], column[6], four[4];
+    for (int j = 0; j < 6; ++j) {
+      for (int i = 0; i < 6; ++i) column[i] = Load(m + (i * 6 + j) * stride);
+      Out3(column, four);
+      for (int i = 0; i < 4; ++i) columns[i * 6 + j] = four[i];
+    }
+    for (int i = 0; i < 4; ++i) Out3(columns + i * 6, o + i * 4);
+  }
+  static void FilterBack(const float* u, int64_t stride, Vec* w) {
+    Vec columns[18], column[6], three[3];
+    for (int j = 0; j < 6; ++j) {
+      for (int i = 0; i < 6; ++i) column[i] = Load(u + (i * 6 + j) * stride);
+      Filter3Back(column, three);
+      for (int i = 0; i < 3; ++i) columns[i * 6 + j] = three[i];
+    }
+    for (int i = 0; i < 3; ++i) Filter3Back(columns + i * 6, w + i * 3);
+  }
+  static void OutBack(const Vec* y, float* m, int64_t stride) {
+    Vec columns[24], row[6];
+    for (int j = 0; j < 4; ++j) {
+      Out3Back(y + j, 4, row);
+      for (int i = 0; i < 6; ++i) columns[i * 4 + j] = row[i];
+    }
+    for (int i = 0; i < 6; ++i) {
+      Out3Back(columns + i * 4, 1, row);
+      for (int j = 0; j < 6; ++j) Store(m + (i * 6 + j) * stride, row[j]);
+    }
+  }
+};
+
+// Stride 2 falls apart into pixels of even and of odd number, in each axis: one output of a filter's middle, and
+// four of its two ends by F(4, 2). Slots, and filters: even, right, below, odd.
+struct Phases {
+  static constexpr int kSlots = 81, kFilters = 36, kTiles = 12;
+  static constexpr int kRight = 16, kBelow = 36, kOdd = 56;  // slots before them
+  static int FilterOf(int slot) {
+    if (slot < kRight) return 0;
+    if (slot < kBelow) return 1 + (slot - kRight) % 5;
+    if (slot < kOdd) return 6 + (slot - kBelow) / 4;
+    return 11 + slot - kOdd;
+  }
+  // The filter's ends, the one that meets the earlier pixel first: 2 and 0 for kDouble, 0 and 2 on the way back.
+  template <int kEarly>
+  static void Ends(const Vec* w, float* u, int64_t stride) {
+    constexpr int kLate = 2 - kEarly;
+    Vec row[5], ends[2][5];
+    Store(u, w[4]);
+    Filter2(w[3 + kEarly], w[3 + kLate], row);
+    for (int q = 0; q < 5; ++q) Store(u + (1 + q) * stride, row[q]);
+    Filter2(w[kEarly * 3 + 1], w[kLate * 3 + 1], row);
+    for (int p = 0; p < 5; ++p) Store(u + (6 + p) * stride, row[p]);
+    Filter2(w[kEarly * 3 + kEarly], w[kEarly * 3 + kLate], ends[0]);
+    Filter2(w[kLate * 3 + kEarly], w[kLate * 3 + kLate], ends[1]);
+    for (int q = 0; q < 5; ++q) {
+      Filter2(ends[0][q], ends[1][q], row);
+      for (int p = 0; p < 5; ++p) Store(u + (11 + p * 5 + q) * stride, row[p]);
+    }
+  }
+  // Even pixels e[i * es + j], those to the right r[i * rs + q], below b[p * bs + j], and o[p * os + q].
+  static void Slots(const Vec* e, int e_row, int e_step, const Vec* r, int r_row, int r_step, const Vec* b, int b_row,
+                    int b_step, const Vec* o, int o_row, int o_step, float* v, int64_t stride) {
+    Vec five[5], columns[25];
+    for (int i = 0; i < 4; ++i)
+      for (int j = 0; j < 4; ++j) Store(v + (i * 4 + j) * stride, e[i * e_row + j * e_step]);
+    for (int i = 0; i < 4; ++i) {
+      In2(r + i * r_row, r_step, five);
+      for (int q = 0; q < 5; ++q) Store(v + (kRight + i * 5 + q) * stride, five[q]);
+    }
+    for (int j = 0; j < 4; ++j) {
+      In2(b + j * b_step, b_row, five);
+      for (int p = 0; p < 5; ++p) Store(v + (kBelow + p * 4 + j) * stride, five[p]);
+    }
+    for (int q = 0; q < 5; ++q) {
+      In2(o + q * o_step, o_row, five);
+      for (int p = 0; p < 5; ++p) columns[p * 5 + q] = five[p];
+    }
+    for (int p = 0; p < 5; ++p) {
+      In2(columns + p * 5, 1, five);
+      for (int q = 0; q < 5; ++q) Store(v + (kOdd + p * 5 + q) * stride, five[q]);
+    }
+  }
+  // The 4x4 of each phase.
+  static void Products(const float* m, int64_t stride, Vec* even, Vec* right, Vec* below, Vec* odd) {
+    Vec five[5], four[4], columns[20];
+    for (int k = 0; k < 16; ++k) even[k] = Load(m + k * stride);
+    for (int i = 0; i < 4; ++i) {
+      for (int q = 0; q < 5; ++q) five[q] = Load(m + (kRight + i * 5 + q) * stride);
+      Out2(five, right + i * 4);
+    }
+    for (int j = 0; j < 4; ++j) {
+      for (int p = 0; p < 5; ++p) five[p] = Load(m + (kBelow + p * 4 + j) * stride);
+      Out2(five, four);
+      for (int i = 0; i < 4; ++i) below[i * 4 + j] = four[i];
+    }
+    for (int q = 0; q < 5; ++q) {
+      for (int p = 0; p < 5; ++p) five[p] = Load(m + (kOdd + p * 5 + q) * stride);
+      Out2(five, four);
+      for (int i = 0; i < 4; ++i) columns[i * 5 + q] = four[i];
+    }
+    for (int i = 0; i < 4; ++i) Out2(columns + i * 5, odd + i * 4);
+  }
+};
+
+struct Double : Phases {
+  static constexpr int kIn = 5, kStep = 4, kFirst = 0, kOut = 8;
+  static void In(const Vec* d, float* v, int64_t stride) {
+    Slots(d, 5, 1, d, 5, 1, d, 5, 1, d, 5, 1, v, stride);
+  }
+  static void Filter(const Vec* w, float* u, int64_t stride) { Ends<2>(w, u, stride); }
+  static void Out(const float* m, int64_t stride, Vec* o) {
+    Vec even[16], right[16], below[16], odd[16];
+    Products(m, stride, even, right, below, odd);
+    for (int i = 0; i < 4; ++i)
+      for (int j = 0; j < 4; ++j) {
+        Vec* corner = o + i * 16 + j * 2;
+        corner[0] = even[i * 4 + j];
+        corner[1] = right[i * 4 + j];
+        corner[8] = below[i * 4 + j];
+        corner[9] = odd[i * 4 + j];
+      }
+  }
+  static void FilterBack(const float* u, int64_t stride, Vec* w) {
+    Vec column[5], two[2], ends[2][5];
+    w[4] = Load(u);
+    for (int q = 0; q < 5; ++q) column[q] = Load(u + (1 + q) * stride);
+    Filter2Back(column, two);
+    w[5] = two[0], w[3] = two[1];
+    for (int p = 0; p < 5; ++p) column[p] = Load(u + (6 + p) * stride);
+    Filter2Back(column, two);
+    w[7] = two[0], w[1] = two[1];
+    for (int q = 0; q < 5; ++q) {
+      for (int p = 0; p < 5; ++p) column[p] = Load(u + (11 + p * 5 + q) * stride);
+      Filter2Back(column, two);
+      ends[0][q] = two[0], ends[1][q] = two[1];
+    }
+    Filter2Back(ends[0], two);
+    w[8] = two[0], w[6] = two[1];
+    Filter2Back(ends[1], two);
+    w[2] = two[0], w[0] = two[1];
+  }
+  static void OutBack(const Vec* y, float* m, int64_t stride) {
+    Vec five[5], columns[20];
+    for (int i = 0; i < 4; ++i)
+      for (int j = 0; j < 4; ++j) Store(m + (i * 4 + j) * stride, y[i * 16 + j * 2]);
+    for (int i = 0; i < 4; ++i) {
+      Out2Back(y + i * 16 + 1, 2, five);
+      for (int q = 0; q < 5; ++q) Store(m + (kRight + i * 5 + q) * stride, five[q]);
+    }
+    for (int j = 0; j < 4; ++j) {
+      Out2Back(y + 8 + j * 2, 16, five);
+      for (int p = 0; p < 5; ++p) Store(m + (kBelow + p * 4 + j) * stride, five[p]);
+    }
+    for (int j = 0; j < 4; ++j) {
+      Out2Back(y + 9 + j * 2, 16, five);
+      for (int p = 0; p < 5; ++p) columns[p * 4 + j] = five[p];
+    }
+    for (int p = 0; p < 5; ++p) {
+      Out2Back(columns + p * 4, 1, five);
+      for (int q = 0; q < 5; ++q) Store(m + (kOdd + p * 5 + q) * stride, five[q]);
+    }
+  }
+};
+
+struct DoubleBack : Phases {
+  static constexpr int kIn = 9, kStep = 8, kFirst = -1, kOut = 4;
+  static void In(const Vec* d, float* v, int64_t stride) {
+    Slots(d + 10, 18, 2, d + 9, 18, 2, d + 1, 18, 2, d, 18, 2, v, stride);
+  }
+  static void Filter(const Vec* w, float* u, int64_t stride) { Ends<0>(w, u, stride); }
+  static void Out(const float* m, int64_t stride, Vec* o) {
+    Vec even[16], right[16], below[16], odd[16];
+    Products(m, stride, even, right, below, odd);
+    for (int k = 0; k < 16; ++k) o[k] = (even[k] + right[k]) + (below[k] + odd[k]);
+  }
+};
+
+// c[row, column] = sum over k of a[row, k] b[k, column], k from the first to the last whatever the rows are.
+template <int kCount, int kVecs>
+inline void Multiply(const float* a, int64_t a_row, const float* b, int64_t depth, float* c, int64_t c_row) {
+  Vec sums[kCount][kVecs];
+  for (int i = 0; i < kCount; ++i)
+    for (int j = 0; j < kVecs; ++j) sums[i][j] = Vec{};
+  for (int64_t k = 0; k < depth; ++k) {
+    Vec right[kVecs];
+    for (int j = 0; j < kVecs; ++j) right[j] = Load(b + (k * kVecs + j) * kLanes);
+    for (int i = 0; i < kCount; ++i) {
+      const float left = a[i * a_row + k];
+      for (int j = 0; j < kVecs; ++j) sums[i][j] += left * right[j];
+    }
+  }
+  for (int i = 0; i < kCount; ++i)
+    for (int j = 0; j < kVecs; ++j) Store(c + i * c_row + j * kLanes, sums[i][j]);
+}
+
+template <int kVecs>
+void Panel(const float* a, int64_t a_row, int64_t rows, const float* b, int64_t depth, float* c, int64_t c_row) {
+  int64_t row = 0;
+  for (; row + kRows <= rows; row += kRows)
+    Multiply<kRows, kVecs>(a + row * a_row, a_row, b, depth, c + row * c_row, c_row);
+  for (; row + 4 <= rows; row += 4) Multiply<4, kVecs>(a + row * a_row, a_row, b, depth, c + row * c_row, c_row);
+  for (; row < rows; ++row) Multiply<1, kVecs>(a + row * a_row, a_row, b, depth, c + row * c_row, c_row);
+}
+
+// Of a transformed filter. Not a power of two: all filters' numbers of one channel are written at once.
+inline int64_t FilterStride(const Conv& conv, int64_t columns) { return conv.in * columns + 16; }
+
+template <typename Scheme>
+int64_t InStride(const Conv& conv) {
+  return Odd(Scheme::kSlots * conv.in);
+}
+template <typename Scheme>
+constexpr int64_t OutStride() {
+  return Scheme::kSlots * kColumns + 16;
+}
+
+template <typename Scheme>
+ConvPlan Plan(const Conv& conv, int threads) {
+  ConvPlan plan;
+  plan.tile_rows = UpTo(conv.height, Scheme::kStep);
+  plan.tile_columns = UpTo(conv.width, Scheme::kStep);
+  plan.tiles = conv.batch * plan.tile_rows * plan.tile_columns;
+  plan.block_tiles = UpTo(plan.tiles, UpTo(plan.tiles, Scheme::kTiles));
+  const int64_t blocks = UpTo(plan.tiles, plan.block_tiles);
+  const int64_t of_tiles = plan.tiles * InStride<Scheme>(conv);
+  const int64_t of_filters = Scheme::kFilters * FilterStride(conv, conv.out);
+  plan.share_tiles = of_tiles < of_filters;
+  plan.block_filters = kColumns;
+  while (plan.share_tiles && plan.block_filters > kWide && UpTo(conv.out, plan.block_filters) < threads)
+    plan.block_filters -= kWide;
+  const int64_t filter_blocks = UpTo(conv.out, plan.block_filters);
+  plan.share_tasks = plan.share_tiles ? blocks : conv.in / kConvChannels;
+  plan.shared_floats = plan.share_tiles ? of_tiles : of_filters;
+  plan.tasks = plan.share_tiles ? filter_blocks : blocks;
+  const int64_t own = plan.share_tiles ? Scheme::kFilters * FilterStride(conv, plan.block_filters)
+                                       : plan.block_tiles * InStride<Scheme>(conv);
+  plan.scratch_floats = conv.in + own + plan.block_tiles * OutStride<Scheme>();
+  plan.task_flops = 2 * Scheme::kSlots * conv.in * plan.tiles * conv.out / plan.tasks;
+  return plan;
+}
+
+// Channels first..last-1 that come in, columns begin..end-1 of those that go out. Transformed: (filter, panel, channel,
+// column of the panel); the last panel may be narrower.
+template <typename Scheme, bool kFlip, bool kTurned>
+void TransformFilters(const Conv& conv, const float* filters, int64_t first, int64_t last, int64_t begin, int64_t end,
+                      float* transformed) {
+  const int64_t size = conv.in * conv.out;
+  for (int64_t block = first; block < last; block += kConvChannels) {
+    for (int64_t column = begin; column < end; column += kLanes) {
+      float turned[kTurned ? kConvChannels * 9 * kLanes : 1];
+      for (int tap = 0; kTurned && tap < 9; ++tap)
+        for (int lane = 0; lane < kLanes; ++lane) {
+          const float* from = filters + (kFlip ? 8 - tap : tap) * size + (column + lane) * conv.in + block;
+          for (int channel = 0; channel < kConvChannels; ++channel)
+            turned[(channel * 9 + tap) * kLanes + lane] = from[channel];
+        }
+      const int64_t start = (column - begin) / kWide * kWide, width = Min(kWide, end - begin - start);
+      for (int channel = 0; channel < kConvChannels; ++channel) {
+        Vec w[9];
+        for (int tap = 0; tap < 9; ++tap)
+          w[tap] = Load(kTurned ? turned + (channel * 9 + tap) * kLanes
+                                : filters + tap * size + (block + channel) * conv.out + column);
+        float* to = transformed + start * conv.in + (block + channel) * width + column - begin - start;
+        Scheme::Filter(w, to, FilterStride(conv, end - begin));
+      }
+    }
+  }
+}
+
+struct Tile {
+  int64_t image, row, column;
+  Tile(const ConvPlan& plan, int64_t number)
+      : image(number / (plan.tile_rows * plan.tile_columns)),
+        row(number / plan.tile_columns % plan.tile_rows),
+        column(number % plan.tile_columns) {}
+};
+
+struct Maps {
+  const float* data;
+  int64_t height, width, channels;
+  const float* zeros;  // as many as there are channels
+};
+
+// Where the kSize x kSize pixels are that begin at (row, column) of an image; zeros for those outside of it.
+template <int kSize>
+void FindPixels(const Maps& maps, int64_t image, int64_t row, int64_t column, const float** pixels) {
+  for (int i = 0; i < kSize; ++i)
+    for (int j = 0; j < kSize; ++j) {
+      const int64_t y = row + i, x = column + j;
+      const bool inside = y >= 0 && y < maps.height && x >= 0 && x < maps.width;
+      pixels[i * kSize + j] =
+          inside ? maps.data + ((image * maps.height + y) * maps.width + x) * maps.channels : maps.zeros;
+    }
+}
+
+// Channels first..last-1 of a tile.
+template <typename Scheme>
+void TransformTile(const Maps& images, const Tile& tile, int64_t first, int64_t last, float* v) {
+  constexpr int kPixels = Scheme::kIn * Scheme::kIn;
+  const float* pixels[kPixels];
+  FindPixels<Scheme::kIn>(images, tile.image, tile.row * Scheme::kStep + Scheme::kFirst,
+                          tile.column * Scheme::kStep + Scheme::kFirst, pixels);
+  for (int64_t channel = first; channel < last; channel += kLanes) {
+    Vec d[kPixels];
+    for (int k = 0; k < kPixels; ++k) d[k] = Load(pixels[k] + channel);
+    Scheme::In(d, v + channel - first, last - first);
+  }
+}
+
+// The same of the gradient to what a tile makes.
+template <typename Scheme>
+void TransformUpstream(const Maps& upstream, const Tile& tile, int64_t first, int64_t last, float* m) {
+  constexpr int kPixels = Scheme::kOut * Scheme::kOut;
+  const float* pixels[kPixels];
+  FindPixels<Scheme::kOut>(upstream, tile.image, tile.row * Scheme::kOut, tile.column * Scheme::kOut, pixels);
+  for (int64_t channel = first; channel < last; channel += kLanes) {
+    Vec y[kPixels];
+    for (int k = 0; k < kPixels; ++k) y[k] = Load(pixels[k] + channel);
+    Scheme::OutBack(y, m + channel - first, last - first);
+  }
+}
+
+template <typename Scheme>
+void FinishTile(const Conv& conv, const Tile& tile, const float* m, int64_t column, int64_t columns, float* out) {
+  constexpr int kOut = Scheme::kOut;
+  const int64_t height = conv.height * kOut / Scheme::kStep, width = conv.width * kOut / Scheme::kStep;
+  const int64_t top = tile.row * kOut, left = tile.column * kOut;
+  const int64_t rows = Min(kOut, height - top), pixels = Min(kOut, width - left);
+  float* corner = out + ((tile.image * height + top) * width + left) * conv.out + column;
+  for (int64_t lane = 0; lane < columns; lane += kLanes) {
+    Vec o[kOut * kOut];
+    Scheme::Out(m + lane, kColumns, o);
+    for (int i = 0; i < rows; ++i)
+      for (int j = 0; j < pixels; ++j) Store(corner + (i * width + j) * conv.out + lane, o[i * kOut + j]);
+  }
+}
+
+template <typename Scheme>
+void TransformTiles(const ConvPlan& plan, const Maps& images, int64_t first, int64_t last, float* v) {
+  const int64_t stride = Odd(Scheme::kSlots * images.channels);
+  for (int64_t tile = first; tile < last; ++tile)
+    TransformTile<Scheme>(images, Tile(plan, tile), 0, images.channels, v + (tile - first) * stride);
+}
+
+// Transformed tiles first..last-1 by transformed filters of columns begin..end-1, into the output.
+template <typename Scheme>
+void Convolve(const Conv& conv, const ConvPlan& plan, const float* v, int64_t first, int64_t last, const float* u,
+              int64_t stride, int64_t begin, int64_t end, float* m, float* out) {
+  const int64_t in_stride = InStride<Scheme>(conv), out_stride = OutStride<Scheme>();
+  for (int slot = 0; slot < Scheme::kSlots; ++slot) {
+    const float* matrix = u + Scheme::FilterOf(slot) * stride;
+    for (int64_t start = 0; start < end - begin; start += kWide) {
+      const auto multiply = end - begin - start >= kWide ? Panel<2> : Panel<1>;
+      multiply(v + slot * conv.in, in_stride, last - first, matrix + start * conv.in, conv.in,
+               m + slot * kColumns + start, out_stride);
+    }
+  }
+  for (int64_t tile = first; tile < last; ++tile)
+    FinishTile<Scheme>(conv, Tile(plan, tile), m + (tile - first) * out_stride, begin, end - begin, out);
+}
+
+// What all tasks share: the smaller of tiles and filters, transformed. The other is transformed by the task that needs
+// it, and used while it is in the cache.
+template <typename Scheme, bool kFlip, bool kTurned>
+void Share(const Conv& conv, const ConvPlan& plan, const float* images, const float* filters, float* shared,
+           float* scratch, int64_t first, int64_t last) {
+  if (!plan.share_tiles) {
+    TransformFilters<Scheme, kFlip, kTurned>(conv, filters, first * kConvChannels, last * kConvChannels, 0, conv.out,
+                                             shared);
+    return;
+  }
+  for (int64_t channel = 0; channel < conv.in; ++channel) scratch[channel] = 0;
+  const Maps maps = {images, conv.height, conv.width, conv.in, scratch};
+  const int64_t begin = first * plan.block_tiles, end = Min(plan.tiles, last * plan.block_tiles);
+  TransformTiles<Scheme>(plan, maps, begin, end, shared + begin * InStride<Scheme>(conv));
+}
+
+template <typename Scheme, bool kFlip, bool kTurned>
+void Run(const Conv& conv, const ConvPlan& plan, const float* images, const float* filters, const float* shared,
+         float* scratch, float* out, int64_t first, int64_t last) {
+  const int64_t in_stride = InStride<Scheme>(conv);
+  float *zeros = scratch, *m = zeros + conv.in, *own = m + plan.block_tiles * OutStride<Scheme>();
+  for (int64_t channel = 0; channel < conv.in; ++channel) zeros[channel] = 0;
+  const Maps maps = {images, conv.height, conv.width, conv.in, zeros};
+  for (int64_t task = first; task < last; ++task) {
+    if (plan.share_tiles) {
+      const int64_t begin = task * plan.block_filters, end = Min(conv.out, begin + plan.block_filters);
+      TransformFilters<Scheme, kFlip, kTurned>(conv, filters, 0, conv.in, begin, end, own);
+      for (int64_t tile = 0; tile < plan.tiles; tile += plan.block_tiles)
+        Convolve<Scheme>(conv, plan, shared + tile * in_stride, tile, Min(plan.tiles, tile + plan.block_tiles), own,
+                         FilterStride(conv, end - begin), begin, end, m, out);
+    } else {
+      const int64_t begin = task * plan.block_tiles, end = Min(plan.tiles, begin + plan.block_tiles);
+      TransformTiles<Scheme>(plan, maps, begin, end, own);
+      for (int64_t column = 0; column < conv.out; column += kColumns)
+        Convolve<Scheme>(conv, plan, own, begin, end, shared + column * conv.in, FilterStride(conv, conv.out), column,
+                         Min(conv.out, column + kColumns), m, out);
+    }
+  }
+}
+
+// The gradient to the filters: products over tiles instead of channels, each of a row's number and a column's. Rows
+// are the filters' third axis, columns the last.
+
+// sums[row, column] += sum over k of a[k, row] b[k, column].
+template <int kVecs>
+void Accumulate(const float* a, int64_t a_step, int64_t rows, const float* b, int64_t b_step, int64_t depth, float* sums,
+                int64_t sums_row) {
+  constexpr int kCount = kLanes == 16 ? 8 : 4;
+  for (int64_t row = 0; row < rows; row += kCount) {
+    Vec found[kCount][kVecs];
+    float* at = sums + row * sums_row;
+    for (int i = 0; i < kCount; ++i)
+      for (int j = 0; j < kVecs; ++j) found[i][j] = Load(at + i * sums_row + j * kLanes);
+    for (int64_t k = 0; k < depth; ++k) {
+      Vec right[kVecs];
+      for (int j = 0; j < kVecs; ++j) right[j] = Load(b + k * b_step + j * kLanes);
+      for (int i = 0; i < kCount; ++i) {
+        const float left = a[k * a_step + row + i];
+        for (int j = 0; j < kVecs; ++j) found[i][j] += left * right[j];
+      }
+    }
+    for (int i = 0; i < kCount; ++i)
+      for (int j = 0; j < kVecs; ++j) Store(at + i * sums_row + j * kLanes, found[i][j]);
+  }
+}
+
+constexpr int64_t kRowBlock = 128, kColumnBlock = 64;  // of a task; all its sums stay in its cache
+constexpr int64_t kPartBytes = 16 << 20;               // of all parts' sums, if there are several
+
+template <typename Scheme, bool kTurned>
+FiltersPlan PlanFilters(const Conv& conv) {
+  FiltersPlan plan;
+  plan.tiles = Plan<Scheme>(conv, 1);
+  plan.rows = kTurned ? conv.out : conv.in;
+  plan.columns = kTurned ? conv.in : conv.out;
+  plan.row_blocks = UpTo(plan.rows, kRowBlock);
+  plan.column_blocks = UpTo(plan.columns, kColumnBlock);
+  // Sums over tiles are cut into parts that depend on sizes alone: another number of threads gives the same bits.
+  const int64_t bytes = Scheme::kFilters * plan.rows * plan.columns * 4, blocks = UpTo(plan.tiles.tiles, Scheme::kTiles);
+  plan.parts = Min(Min(blocks, 16), kPartBytes / bytes);
+  if (plan.parts < 1) plan.parts = 1;
+  plan.part_tiles = UpTo(blocks, plan.parts) * Scheme::kTiles;
+  plan.parts = UpTo(plan.tiles.tiles, plan.part_tiles);
+  plan.tasks = plan.parts * plan.row_blocks * plan.column_blocks;
+  plan.part_floats = Scheme::kFilters * plan.rows * plan.columns;
+  const int64_t both = Scheme::kSlots * (kRowBlock + kColumnBlock) + 32;
+  plan.scratch_floats = (conv.in > conv.out ? conv.in : conv.out) + 16 + Scheme::kTiles * both;
+  plan.task_flops = 2 * plan.part_tiles * Scheme::kSlots * Min(plan.rows, kRowBlock) * Min(plan.columns, kColumnBlock);
+  return plan;
+}
+
+// In sums: (part, block of rows, block of columns, filter, row, column).
+template <typename Scheme, bool kTurned>
+void SumFilters(const Conv& conv, const FiltersPlan& plan, const float* images, const float* upstream, float* sums,
+                float* scratch, int64_t first, int64_t last) {
+  float* zeros = scratch;
+  const int64_t most = conv.in > conv.out ? conv.in : conv.out;
+  for (int64_t channel = 0; channel < most; ++channel) zeros[channel] = 0;
+  constexpr int64_t kOut = Scheme::kOut, kStep = Scheme::kStep;
+  const Maps ins = {images, conv.height, conv.width, conv.in, zeros};
+  const Maps outs = {upstream, conv.height * kOut / kStep, conv.width * kOut / kStep, conv.out, zeros};
+  for (int64_t task = first; task < last; ++task) {
+    const int64_t part = task / (plan.row_blocks * plan.column_blocks);
+    const int64_t row = task / plan.column_blocks % plan.row_blocks * kRowBlock;
+    const int64_t column = task % plan.column_blocks * kColumnBlock;
+    const int64_t rows = Min(kRowBlock, plan.rows - row), columns = Min(kColumnBlock, plan.columns - column);
+    const int64_t row_stride = Odd(Scheme::kSlots * rows), column_stride = Odd(Scheme::kSlots * columns);
+    float *of_rows = scratch + UpTo(most, 16) * 16, *of_columns = of_rows + Scheme::kTiles * row_stride;
+    float* block = sums + part * plan.part_floats + Scheme::kFilters * (row * plan.columns + rows * column);
+    for (int64_t k = 0; k < Scheme::kFilters * rows * columns; ++k) block[k] = 0;
+    const int64_t end = Min(plan.tiles.tiles, (part + 1) * plan.part_tiles);
+    for (int64_t start = part * plan.part_tiles; start < end; start += Scheme::kTiles) {
+      const int64_t count = Min(Scheme::kTiles, end - start);
+      for (int64_t t = 0; t < count; ++t) {
+        const Tile tile(plan.tiles, start + t);
+        float *in = kTurned ? of_columns + t * column_stride : of_rows + t * row_stride;
+        float *out = kTurned ? of_rows + t * row_stride : of_columns + t * column_stride;
+        const int64_t in_first = kTurned ? column : row, out_first = kTurned ? row : column;
+        TransformTile<Scheme>(ins, tile, in_first, in_first + (kTurned ? columns : rows), in);
+        TransformUpstream<Scheme>(outs, tile, out_first, out_first + (kTurned ? rows : columns), out);
+      }
+      for (int slot = 0; slot < Scheme::kSlots; ++slot) {
+        float* of_filter = block + Scheme::FilterOf(slot) * rows * columns;
+        for (int64_t k = 0; k < columns; k += kWide) {
+          const auto accumulate = columns - k >= kWide ? Accumulate<2> : Accumulate<1>;
+          accumulate(of_rows + slot * rows, row_stride, rows, of_columns + slot * columns + k, column_stride, count,
+                     of_filter + k, columns);
+        }
+      }
+    }
+  }
+}
+
+// Rows first..last-1 of the filters, from all parts' sums, which it uses up.
+template <typename Scheme>
+void FinishFilters(const FiltersPlan& plan, float* sums, float* filters, int64_t first, int64_t last) {
+  for (int64_t row = first; row < last; ++row) {
+    const int64_t top = row / kRowBlock * kRowBlock, rows = Min(kRowBlock, plan.rows - top);
+    for (int64_t column = 0; column < plan.columns; column += kLanes) {
+      const int64_t left = column / kColumnBlock * kColumnBlock, columns = Min(kColumnBlock, plan.columns - left);
+      float* u = sums + Scheme::kFilters * (top * plan.columns + rows * left) + (row - top) * columns + column - left;
+      for (int filter = 0; filter < Scheme::kFilters; ++filter) {
+        float* at = u + filter * rows * columns;
+        Vec sum = Load(at);
+        for (int64_t part = 1; part < plan.parts; ++part) sum += Load(at + part * plan.part_floats);
+        Store(at, sum);
+      }
+      Vec w[9];
+      Scheme::FilterBack(u, rows * columns, w);
+      for (int tap = 0; tap < 9; ++tap) Store(filters + (tap * plan.rows + row) * plan.columns + column, w[tap]);
+    }
+  }
+}
+
+FiltersPlan PlanFiltersOf(const Conv& conv) {
+  return conv.kind == ConvKind::kSame ? PlanFilters<Same, false>(conv) : PlanFilters<Double, true>(conv);
+}
+
+void SumFiltersOf(const Conv& conv, const FiltersPlan& plan, const float* images, const float* upstream, float* sums,
+                  float* scratch, int64_t first, int64_t last) {
+  const auto sum = conv.kind == ConvKind::kSame ? SumFilters<Same, false> : SumFilters<Double, true>;
+  sum(conv, plan, images, upstream, sums, scratch, first, last);
+}
+
+void FinishFiltersOf(const Conv& conv, const FiltersPlan& plan, float* sums, float* filters, int64_t first,
+                     int64_t last) {
+  const auto finish = conv.kind == ConvKind::kSame ? FinishFilters<Same> : FinishFilters<Double>;
+  finish(plan, sums, filters, first, last);
+}
+
+ConvPlan PlanOf(const Conv& conv, int threads) {
+  switch (conv.kind) {
+    case ConvKind::kDouble: return Plan<Double>(conv, threads);
+    case ConvKind::kDoubleBack: return Plan<DoubleBack>(conv, threads);
+    default: return Plan<Same>(conv, threads);
+  }
+}
+
+void ShareOf(const Conv& conv, const ConvPlan& plan, const float* images, const float* filters, float* shared,
+             float* scratch, int64_t first, int64_t last) {
+  const auto share = conv.kind == ConvKind::kSame       ? Share<Same, false, false>
+                     : conv.kind == ConvKind::kSameBack ? Share<Same, true, true>
+                     : conv.kind == ConvKind::kDouble   ? Share<Double, false, true>
+                                                        : Share<DoubleBack, false, false>;
+  share(conv, plan, images, filters, shared, scratch, first, last);
+}
+
+void RunOf(const Conv& conv, const ConvPlan& plan, const float* images, const float* filters, const float* shared,
+           float* scratch, float* out, int64_t first, int64_t last) {
+  const auto run = conv.kind == ConvKind::kSame       ? Run<Same, false, false>
+                   : conv.kind == ConvKind::kSameBack ? Run<Same, true, true>
+                   : conv.kind == ConvKind::kDouble   ? Run<Double, false, true>
+                                                      : Run<DoubleBack, false, false>;
+  run(conv, plan, images, filters, shared, scratch, out, first, last);
+}
+
+constexpr ConvCode kCode = {SEGFRAME_QUOTED(SEGFRAME_ISA),
+                            PlanOf, ShareOf, RunOf, PlanFiltersOf, SumFiltersOf, FinishFiltersOf};
+
+}  // namespace
+
+const ConvCode* SEGFRAME_NAME(Conv, SEGFRAME_ISA)() { return &kCode; }
+
+}  // namespace segframe

@@ -1,0 +1,37 @@
+"""Convolution as a Keras layer, by the compiled op where that stands."""
+
+from __future__ import annotations
+
+import keras
+
+from segframe_unet import conv
+
+
+@keras.saving.register_keras_serializable(package="segframe_unet")
+class Conv2D(keras.layers.Conv2D):
+    """keras.layers.Conv2D; of 3x3, stride 1 and "same" by the compiled op where that stands.
+
+    That is in a run's own graphs without XLA, on CPUs (segframe_unet.conv). The arguments and the places of
+    weights in files are Keras's.
+    """
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        self.is_compiled(input_shape[-1])  # built and loaded now, not in the midst of a trace
+
+    def call(self, images):
+        if not self.is_compiled(images.shape[-1]):
+            return super().call(images)
+        return self.finished(conv.convolve(images, self.kernel, "same"))
+
+    def is_compiled(self, channels: int | None) -> bool:
+        """Whether the compiled op is to convolve maps of so many channels here."""
+        settings = self.kernel_size, self.strides, self.dilation_rate, self.padding, self.groups
+        plain = settings == ((3, 3), (1, 1), (1, 1), "same", 1) and self.data_format == "channels_last"
+        return plain and conv.takes(self.compute_dtype, channels, self.filters, "same")
+
+    def finished(self, maps):
+        """With bias and activation."""
+        if self.use_bias:
+            maps += self.bias
+        return maps if self.activation is None else self.activation(maps)

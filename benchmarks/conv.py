@@ -1,10 +1,10 @@
 """The compiled 3x3 convolutions beside TensorFlow's, on a CPU, by turns.
 
 Operations: values, gradient to the images and to the filters at a U-Net's maps, float32; with the error of
-each against float64: the largest of any number, over the root mean square of all. The transposed one has padding
-and output_padding 1, TensorFlow's "same" padding, which is its fastest and lies one pixel off; its errors are
-not compared. Networks: whole training steps and predictions, as a run has them. A ratio is ours / TensorFlow's,
-the median over the rounds with its quartiles.
+each against float64: the largest of any number, over the root mean square of all. The transposed one has
+padding and output_padding 1, TensorFlow's "same" padding, which is its fastest and lies one pixel off; its
+errors are not compared. Networks: whole training steps and predictions, as a run has them. A ratio is ours /
+TensorFlow's, the median over the rounds with its quartiles.
 
     python benchmarks/conv.py [--rounds 15] [--out benchmarks/results/conv_cpu.json]
 """
@@ -24,7 +24,7 @@ from timing import by_turns, over, write
 from segframe.sum_order import keep_sums
 from segframe_unet import conv, conv_trial, ops_build
 
-# batch, height, width, channels, filters: a U-Net's of 16 filters at batch 4 of 128 x 128, and of 64 at 512 x 512
+# batch, height, width, channels, filters: of U-Nets with 16 filters at 128 x 128, with 64 at 512 x 512
 SHAPES = [
     (4, 128, 128, 16, 16), (4, 128, 128, 32, 16), (4, 64, 64, 32, 32), (4, 32, 32, 64, 64),
     (4, 8, 8, 256, 256),

@@ -35,6 +35,7 @@ import tensorflow as tf
 from conv_transpose_torch import Torch
 from timing import GPU, over, share_gpus
 
+from segframe.custom_ops import custom_ops
 from segframe.manager import plugin_manager
 from segframe.provenance import machine, versions
 from segframe_unet.ops_trial import one_after_another
@@ -66,7 +67,9 @@ def tensorflow_way(layer, images, upstream, step: bool, xla: bool) -> Callable[[
             out = layer(images)
         return out, *tape.gradient(out, [images, layer.kernel.value], output_gradients=upstream)
 
-    return chained(once)
+    with custom_ops(not xla):  # as in a run's own graphs
+        once.get_concrete_function()
+        return chained(once)
 
 
 def launch_way(images) -> Callable[[int], None]:

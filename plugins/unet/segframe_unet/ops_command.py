@@ -65,19 +65,12 @@ def _conv_table(measured: dict) -> None:
 
     from segframe_unet import conv
 
-    title = (
-        f"3x3 convolution, float32, {measured['code']} code: time of the compiled op / time of TensorFlow's"
-    )
+    title = f"3x3 convolution, float32, {measured['code']}: time of the compiled op / TensorFlow's"
     table = Table(title=title, title_justify="left")
-    for column in (
-        "operation",
-        "batch, height, width, channels, filters",
-        "forward",
-        "to images",
-        "to filters",
-    ):
+    for column in ("operation", "maps", "forward", "to images", "to filters"):
         table.add_column(column, justify="left" if column == "operation" else "right")
     for kind, name in conv.NAMES.items():
-        for shape, *ratios in measured[kind]:
-            table.add_row(name, ", ".join(map(str, shape)), *(f"{each:.2f}" for each in ratios))
+        for (*maps, filters), *ratios in measured[kind]:
+            cells = [f"{'x'.join(map(str, maps))} -> {filters}", *(f"{each:.2f}" for each in ratios)]
+            table.add_row(name, *cells)
     Console(highlight=False).print(table)

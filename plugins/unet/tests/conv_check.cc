@@ -106,7 +106,7 @@ bool Check(const ConvCode& code, const Conv& c, int threads) {
               static_cast<double>(images.data[from * c.in + i]) * upstream.data[to * c.out + o];
     });
     const auto filters_plan = code.plan_filters(c);
-    Floats sums(filters_plan.parts * filters_plan.part_floats), own(filters_plan.scratch_floats);
+    Floats sums(filters_plan.tasks * filters_plan.block_floats), own(filters_plan.scratch_floats);
     for (int64_t task = filters_plan.tasks; task-- > 0;)
       code.sum_filters(c, filters_plan, images.data, upstream.data, sums.data, own.data, task, task + 1);
     for (int64_t row = filters_plan.rows; row-- > 0;)

@@ -44,7 +44,7 @@ struct FiltersPlan {
   int64_t rows, columns;              // the filters' last two axes
   int64_t row_blocks, column_blocks;
   int64_t parts, part_tiles;          // what tiles are summed together
-  int64_t part_floats;                // of one part's sums
+  int64_t block_floats;               // of a task's sums
   int64_t tasks, scratch_floats, task_flops;
 };
 
@@ -59,7 +59,7 @@ struct ConvCode {
   void (*run)(const Conv& conv, const ConvPlan& plan, const float* images, const float* filters, const float* shared,
               float* scratch, float* out, int64_t first, int64_t last);
   FiltersPlan (*plan_filters)(const Conv& conv);
-  // Tasks first..last-1 of the plan; sums: parts * part_floats.
+  // Tasks first..last-1 of the plan; sums: tasks * block_floats.
   void (*sum_filters)(const Conv& conv, const FiltersPlan& plan, const float* images, const float* upstream,
                       float* sums, float* scratch, int64_t first, int64_t last);
   // Rows first..last-1 of the filters, when all are summed. It writes on the sums.

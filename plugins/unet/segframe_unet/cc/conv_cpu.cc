@@ -120,11 +120,18 @@ inline void Out2Back(const Vec* y, int step, Vec* m) {
 // A scheme has: kIn, rows and columns of pixels that a tile looks at; kStep, how far they are from those of the
 // next tile, and kFirst, where the first tile's begin; kOut, rows and columns that it makes; kSlots, kFilters, and
 // which filter a slot takes. In transforms d[kIn * kIn] to v[slot * stride]; Filter w[9] to u[filter * stride];
-// Out m[slot * stride] to o[kOut * kOut]. FilterBack and OutBack are their transposes. kTiles: what a thread takes at a time, little enough for its cache.
+// Out m[slot * stride] to o[kOut * kOut]. FilterBack and OutBack are their transposes. kTiles: what a thread
+// takes at a time, little enough for its cache; kFilterTiles: for the gradient to the filters.
+
+struct Slots {
+  int first, count, step;
+};
 
 struct Same {
-  static constexpr int kIn = 6, kStep = 4, kFirst = -1, kOut = 4, kSlots = 36, kFilters = 36, kTiles = 24;
+  static constexpr int kIn = 6, kStep = 4, kFirst = -1, kOut = 4, kSlots = 36, kFilters = 36;
+  static constexpr int kTiles = 24, kFilterTiles = 32;
   static int FilterOf(int slot) { return slot; }
+  static Slots SlotsOf(int filter) { return {filter, 1, 0}; }
   static void In(const Vec* d, float* v, int64_t stride) {
     Vec columns[36], row[6];
     for (int j = 0; j < 6; ++j) {
@@ -181,13 +188,19 @@ struct Same {
 // Stride 2 falls apart into pixels of even and of odd number, in each axis: one output of a filter's middle, and
 // four of its two ends by F(4, 2). Slots, and filters: even, right, below, odd.
 struct Phases {
-  static constexpr int kSlots = 81, kFilters = 36, kTiles = 12;
+  static constexpr int kSlots = 81, kFilters = 36, kTiles = 12, kFilterTiles = 16;
   static constexpr int kRight = 16, kBelow = 36, kOdd = 56;  // slots before them
   static int FilterOf(int slot) {
     if (slot < kRight) return 0;
     if (slot < kBelow) return 1 + (slot - kRight) % 5;
     if (slot < kOdd) return 6 + (slot - kBelow) / 4;
     return 11 + slot - kOdd;
+  }
+  static Slots SlotsOf(int filter) {
+    if (filter == 0) return {0, kRight, 1};
+    if (filter < 6) return {kRight + filter - 1, 4, 5};
+    if (filter < 11) return {kBelow + (filter - 6) * 4, 4, 1};
+    return {kOdd + filter - 11, 1, 0};
   }
   // The filter's ends, the one that meets the earlier pixel first: 2 and 0 for kDouble, 0 and 2 on the way back.
   template <int kEarly>
@@ -207,7 +220,7 @@ struct Phases {
     }
   }
   // Even pixels e[i * es + j], those to the right r[i * rs + q], below b[p * bs + j], and o[p * os + q].
-  static void Slots(const Vec* e, int e_row, int e_step, const Vec* r, int r_row, int r_step, const Vec* b, int b_row,
+  static void Spread(const Vec* e, int e_row, int e_step, const Vec* r, int r_row, int r_step, const Vec* b, int b_row,
                     int b_step, const Vec* o, int o_row, int o_step, float* v, int64_t stride) {
     Vec five[5], columns[25];
     for (int i = 0; i < 4; ++i)
@@ -254,7 +267,7 @@ struct Phases {
 struct Double : Phases {
   static constexpr int kIn = 5, kStep = 4, kFirst = 0, kOut = 8;
   static void In(const Vec* d, float* v, int64_t stride) {
-    Slots(d, 5, 1, d, 5, 1, d, 5, 1, d, 5, 1, v, stride);
+    Spread(d, 5, 1, d, 5, 1, d, 5, 1, d, 5, 1, v, stride);
   }
   static void Filter(const Vec* w, float* u, int64_t stride) { Ends<2>(w, u, stride); }
   static void Out(const float* m, int64_t stride, Vec* o) {
@@ -314,7 +327,7 @@ struct Double : Phases {
 struct DoubleBack : Phases {
   static constexpr int kIn = 9, kStep = 8, kFirst = -1, kOut = 4;
   static void In(const Vec* d, float* v, int64_t stride) {
-    Slots(d + 10, 18, 2, d + 9, 18, 2, d + 1, 18, 2, d, 18, 2, v, stride);
+    Spread(d + 10, 18, 2, d + 9, 18, 2, d + 1, 18, 2, d, 18, 2, v, stride);
   }
   static void Filter(const Vec* w, float* u, int64_t stride) { Ends<0>(w, u, stride); }
   static void Out(const float* m, int64_t stride, Vec* o) {
@@ -551,26 +564,29 @@ void Run(const Conv& conv, const ConvPlan& plan, const float* images, const floa
 // The gradient to the filters: products over tiles instead of channels, each of a row's number and a column's. Rows
 // are the filters' third axis, columns the last.
 
-// sums[row, column] += sum over k of a[k, row] b[k, column].
+// sums[row, column] = sum over tiles and slots of a[tile, slot, row] b[tile, slot, column], added to what is there
+// unless this is the first of it.
 template <int kVecs>
-void Accumulate(const float* a, int64_t a_step, int64_t rows, const float* b, int64_t b_step, int64_t depth, float* sums,
-                int64_t sums_row) {
+void Accumulate(const float* a, int64_t a_tile, int64_t rows, const float* b, int64_t b_tile, int64_t columns,
+                int64_t tiles, Slots slots, bool first, float* sums) {
   constexpr int kCount = kLanes == 16 ? 8 : 4;
   for (int64_t row = 0; row < rows; row += kCount) {
     Vec found[kCount][kVecs];
-    float* at = sums + row * sums_row;
+    float* at = sums + row * columns;
     for (int i = 0; i < kCount; ++i)
-      for (int j = 0; j < kVecs; ++j) found[i][j] = Load(at + i * sums_row + j * kLanes);
-    for (int64_t k = 0; k < depth; ++k) {
-      Vec right[kVecs];
-      for (int j = 0; j < kVecs; ++j) right[j] = Load(b + k * b_step + j * kLanes);
-      for (int i = 0; i < kCount; ++i) {
-        const float left = a[k * a_step + row + i];
-        for (int j = 0; j < kVecs; ++j) found[i][j] += left * right[j];
+      for (int j = 0; j < kVecs; ++j) found[i][j] = first ? Vec{} : Load(at + i * columns + j * kLanes);
+    for (int slot = 0; slot < slots.count; ++slot) {
+      const float* left = a + (slots.first + slot * slots.step) * rows + row;
+      const float* right = b + (slots.first + slot * slots.step) * columns;
+      for (int64_t tile = 0; tile < tiles; ++tile, left += a_tile, right += b_tile) {
+        Vec values[kVecs];
+        for (int j = 0; j < kVecs; ++j) values[j] = Load(right + j * kLanes);
+        for (int i = 0; i < kCount; ++i)
+          for (int j = 0; j < kVecs; ++j) found[i][j] += left[i] * values[j];
       }
     }
     for (int i = 0; i < kCount; ++i)
-      for (int j = 0; j < kVecs; ++j) Store(at + i * sums_row + j * kLanes, found[i][j]);
+      for (int j = 0; j < kVecs; ++j) Store(at + i * columns + j * kLanes, found[i][j]);
   }
 }
 
@@ -586,20 +602,22 @@ FiltersPlan PlanFilters(const Conv& conv) {
   plan.row_blocks = UpTo(plan.rows, kRowBlock);
   plan.column_blocks = UpTo(plan.columns, kColumnBlock);
   // Sums over tiles are cut into parts that depend on sizes alone: another number of threads gives the same bits.
-  const int64_t bytes = Scheme::kFilters * plan.rows * plan.columns * 4, blocks = UpTo(plan.tiles.tiles, Scheme::kTiles);
+  plan.block_floats = Scheme::kFilters * (Min(plan.rows, kRowBlock) * Min(plan.columns, kColumnBlock) + 16);
+  const int64_t part_blocks = plan.row_blocks * plan.column_blocks, bytes = part_blocks * plan.block_floats * 4;
+  const int64_t blocks = UpTo(plan.tiles.tiles, Scheme::kFilterTiles);
   plan.parts = Min(Min(blocks, 16), kPartBytes / bytes);
   if (plan.parts < 1) plan.parts = 1;
-  plan.part_tiles = UpTo(blocks, plan.parts) * Scheme::kTiles;
+  plan.part_tiles = UpTo(blocks, plan.parts) * Scheme::kFilterTiles;
   plan.parts = UpTo(plan.tiles.tiles, plan.part_tiles);
-  plan.tasks = plan.parts * plan.row_blocks * plan.column_blocks;
-  plan.part_floats = Scheme::kFilters * plan.rows * plan.columns;
+  plan.tasks = plan.parts * part_blocks;
   const int64_t both = Scheme::kSlots * (kRowBlock + kColumnBlock) + 32;
-  plan.scratch_floats = (conv.in > conv.out ? conv.in : conv.out) + 16 + Scheme::kTiles * both;
+  plan.scratch_floats = (conv.in > conv.out ? conv.in : conv.out) + 16 + Scheme::kFilterTiles * both;
   plan.task_flops = 2 * plan.part_tiles * Scheme::kSlots * Min(plan.rows, kRowBlock) * Min(plan.columns, kColumnBlock);
   return plan;
 }
 
-// In sums: (part, block of rows, block of columns, filter, row, column).
+// In sums: (part, block of rows, block of columns, filter, row, column), as many for each block; a filter's end in 16
+// more, so that all filters' numbers of a row and column do not meet in the same places of a cache.
 template <typename Scheme, bool kTurned>
 void SumFilters(const Conv& conv, const FiltersPlan& plan, const float* images, const float* upstream, float* sums,
                 float* scratch, int64_t first, int64_t last) {
@@ -615,12 +633,11 @@ void SumFilters(const Conv& conv, const FiltersPlan& plan, const float* images, 
     const int64_t column = task % plan.column_blocks * kColumnBlock;
     const int64_t rows = Min(kRowBlock, plan.rows - row), columns = Min(kColumnBlock, plan.columns - column);
     const int64_t row_stride = Odd(Scheme::kSlots * rows), column_stride = Odd(Scheme::kSlots * columns);
-    float *of_rows = scratch + UpTo(most, 16) * 16, *of_columns = of_rows + Scheme::kTiles * row_stride;
-    float* block = sums + part * plan.part_floats + Scheme::kFilters * (row * plan.columns + rows * column);
-    for (int64_t k = 0; k < Scheme::kFilters * rows * columns; ++k) block[k] = 0;
+    float *of_rows = scratch + UpTo(most, 16) * 16, *of_columns = of_rows + Scheme::kFilterTiles * row_stride;
+    float* block = sums + task * plan.block_floats;
     const int64_t end = Min(plan.tiles.tiles, (part + 1) * plan.part_tiles);
-    for (int64_t start = part * plan.part_tiles; start < end; start += Scheme::kTiles) {
-      const int64_t count = Min(Scheme::kTiles, end - start);
+    for (int64_t start = part * plan.part_tiles; start < end; start += Scheme::kFilterTiles) {
+      const int64_t count = Min(Scheme::kFilterTiles, end - start);
       for (int64_t t = 0; t < count; ++t) {
         const Tile tile(plan.tiles, start + t);
         float *in = kTurned ? of_columns + t * column_stride : of_rows + t * row_stride;
@@ -629,12 +646,12 @@ void SumFilters(const Conv& conv, const FiltersPlan& plan, const float* images, 
         TransformTile<Scheme>(ins, tile, in_first, in_first + (kTurned ? columns : rows), in);
         TransformUpstream<Scheme>(outs, tile, out_first, out_first + (kTurned ? rows : columns), out);
       }
-      for (int slot = 0; slot < Scheme::kSlots; ++slot) {
-        float* of_filter = block + Scheme::FilterOf(slot) * rows * columns;
+      for (int filter = 0; filter < Scheme::kFilters; ++filter) {
         for (int64_t k = 0; k < columns; k += kWide) {
           const auto accumulate = columns - k >= kWide ? Accumulate<2> : Accumulate<1>;
-          accumulate(of_rows + slot * rows, row_stride, rows, of_columns + slot * columns + k, column_stride, count,
-                     of_filter + k, columns);
+          accumulate(of_rows, row_stride, rows, of_columns + k, column_stride, columns, count,
+                     Scheme::SlotsOf(filter), start == part * plan.part_tiles,
+                     block + filter * (rows * columns + 16) + k);
         }
       }
     }
@@ -645,18 +662,21 @@ void SumFilters(const Conv& conv, const FiltersPlan& plan, const float* images, 
 template <typename Scheme>
 void FinishFilters(const FiltersPlan& plan, float* sums, float* filters, int64_t first, int64_t last) {
   for (int64_t row = first; row < last; ++row) {
-    const int64_t top = row / kRowBlock * kRowBlock, rows = Min(kRowBlock, plan.rows - top);
+    const int64_t row_block = row / kRowBlock, rows = Min(kRowBlock, plan.rows - row_block * kRowBlock);
     for (int64_t column = 0; column < plan.columns; column += kLanes) {
-      const int64_t left = column / kColumnBlock * kColumnBlock, columns = Min(kColumnBlock, plan.columns - left);
-      float* u = sums + Scheme::kFilters * (top * plan.columns + rows * left) + (row - top) * columns + column - left;
+      const int64_t column_block = column / kColumnBlock, left = column_block * kColumnBlock;
+      const int64_t columns = Min(kColumnBlock, plan.columns - left), stride = rows * columns + 16;
+      float* u = sums + (row_block * plan.column_blocks + column_block) * plan.block_floats +
+                 (row - row_block * kRowBlock) * columns + column - left;
+      const int64_t part_floats = plan.row_blocks * plan.column_blocks * plan.block_floats;
       for (int filter = 0; filter < Scheme::kFilters; ++filter) {
-        float* at = u + filter * rows * columns;
+        float* at = u + filter * stride;
         Vec sum = Load(at);
-        for (int64_t part = 1; part < plan.parts; ++part) sum += Load(at + part * plan.part_floats);
+        for (int64_t part = 1; part < plan.parts; ++part) sum += Load(at + part * part_floats);
         Store(at, sum);
       }
       Vec w[9];
-      Scheme::FilterBack(u, rows * columns, w);
+      Scheme::FilterBack(u, stride, w);
       for (int tap = 0; tap < 9; ++tap) Store(filters + (tap * plan.rows + row) * plan.columns + column, w[tap]);
     }
   }

@@ -221,7 +221,7 @@ class ConvFiltersOp : public tensorflow::OpKernel {
 
     const FiltersPlan plan = code_.plan_filters(conv);
     Tensor sums;
-    OP_REQUIRES_OK(context, context->allocate_temp(tensorflow::DT_FLOAT, TensorShape({plan.parts * plan.part_floats}),
+    OP_REQUIRES_OK(context, context->allocate_temp(tensorflow::DT_FLOAT, TensorShape({plan.tasks * plan.block_floats}),
                                                    &sums));
     float* parts = sums.flat<float>().data();
     const auto* pool = context->device()->tensorflow_cpu_worker_threads();

@@ -84,6 +84,19 @@ def test_every_large_thread_share_ends_in_the_right_place():
         assert_same_bits(whole, tf.concat(parts, axis))
 
 
+@pytest.mark.parametrize("channels", [(4, 4), (16, 16), (64, 64), (12, 20), (9, 23)], ids=str)
+def test_maps_that_are_stored_past_the_cache(channels):
+    """16 MiB and more; rows of multiples of 16 bytes, of sizes that the compiler knew or not, and others."""
+    side = 1 + int((2**24 / sum(channels) / 4) ** 0.5)
+    parts = distinct(3, channels, "float32", size=(1, side, side + 3))
+    with tf.GradientTape() as tape:
+        tape.watch(parts)
+        whole = concat(parts, implementation="compiled")
+    assert_same_bits(whole, tf.concat(parts, 3))
+    for found, part in zip(tape.gradient(whole, parts, output_gradients=whole), parts, strict=True):
+        assert_same_bits(found, part)
+
+
 @FORMATS
 def test_numeric_gradient(data_format, axis):
     parts = distinct(axis, (2, 3), "float64", size=(1, 3, 2))

@@ -164,6 +164,13 @@ def test_empty_batches(kind):
     assert not np.any(to_kernel) and to_kernel.shape == kernel.shape
 
 
+def test_maps_that_are_stored_past_the_cache():
+    images, kernel, _ = tensors("double", 1, 259, 262, 16, 16)
+    found = ours("double", images, kernel)
+    assert found.shape.num_elements() * 4 > 2**24
+    np.testing.assert_allclose(found, conv2d_transpose(images, kernel), atol=1e-3)
+
+
 def test_infinity_and_nan_are_not_lost():
     images, kernel, _ = tensors("same", 1, 8, 8, 16, 16)
     for bad in (np.nan, np.inf):

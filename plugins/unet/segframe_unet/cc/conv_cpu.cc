@@ -3,6 +3,10 @@
 // of it for all instruction sets.
 #include "conv.h"
 
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
+
 #define SEGFRAME_JOIN(a, b) a##b
 #define SEGFRAME_NAME(a, b) SEGFRAME_JOIN(a, b)
 #define SEGFRAME_TEXT(a) #a
@@ -22,12 +26,25 @@ constexpr int kLanes = 4, kRows = 6;
 #endif
 constexpr int kWide = 2 * kLanes;  // columns of a panel
 constexpr int64_t kColumns = 64;   // filters whose products are in scratch at a time
+constexpr int64_t kStreamed = 16 << 20;  // bytes of a result that are more than a cache holds
 
 
 typedef float Vec __attribute__((vector_size(kLanes * 4), aligned(4), may_alias));
 
 inline Vec Load(const float* from) { return *reinterpret_cast<const Vec*>(from); }
 inline void Store(float* to, Vec value) { *reinterpret_cast<Vec*>(to) = value; }
+// Past the cache, at a multiple of its own size: a store in it has the memory's line read first.
+inline void Stream(float* to, Vec value) {
+#if defined(__AVX512F__)
+  _mm512_stream_ps(to, reinterpret_cast<__m512>(value));
+#elif defined(__AVX__)
+  _mm256_stream_ps(to, reinterpret_cast<__m256>(value));
+#elif defined(__SSE2__)
+  _mm_stream_ps(to, reinterpret_cast<__m128>(value));
+#else
+  Store(to, value);
+#endif
+}
 inline int64_t Min(int64_t a, int64_t b) { return a < b ? a : b; }
 inline int64_t UpTo(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -462,9 +479,13 @@ void TransformTile(const Maps& images, const Tile& tile, int64_t first, int64_t 
   const float* pixels[kPixels];
   FindPixels<Scheme::kIn>(images, tile.image, tile.row * Scheme::kStep + Scheme::kFirst,
                           tile.column * Scheme::kStep + Scheme::kFirst, pixels);
+  const int64_t next = Scheme::kStep * images.channels;
   for (int64_t channel = first; channel < last; channel += kLanes) {
     Vec d[kPixels];
-    for (int k = 0; k < kPixels; ++k) d[k] = Load(pixels[k] + channel);
+    for (int k = 0; k < kPixels; ++k) {
+      d[k] = Load(pixels[k] + channel);
+      if (k % Scheme::kIn >= Scheme::kIn - Scheme::kStep) __builtin_prefetch(pixels[k] + channel + next);
+    }
     Scheme::In(d, v + channel - first, last - first);
   }
 }
@@ -488,12 +509,20 @@ void FinishTile(const Conv& conv, const Tile& tile, const float* m, int64_t colu
   const int64_t height = conv.height * kOut / Scheme::kStep, width = conv.width * kOut / Scheme::kStep;
   const int64_t top = tile.row * kOut, left = tile.column * kOut;
   const int64_t rows = Min(kOut, height - top), pixels = Min(kOut, width - left);
+  // What kSame makes is stored sooner the usual way; what kDouble makes is four times as much for what it reads.
+  const bool streamed = kOut == 8 && conv.batch * height * width * conv.out * 4 >= kStreamed;
   float* corner = out + ((tile.image * height + top) * width + left) * conv.out + column;
   for (int64_t lane = 0; lane < columns; lane += kLanes) {
     Vec o[kOut * kOut];
     Scheme::Out(m + lane, kColumns, o);
-    for (int i = 0; i < rows; ++i)
-      for (int j = 0; j < pixels; ++j) Store(corner + (i * width + j) * conv.out + lane, o[i * kOut + j]);
+    for (int i = 0; i < rows; ++i) {
+      float* to = corner + i * width * conv.out + lane;
+      if (streamed) {
+        for (int j = 0; j < pixels; ++j) Stream(to + j * conv.out, o[i * kOut + j]);
+      } else {
+        for (int j = 0; j < pixels; ++j) Store(to + j * conv.out, o[i * kOut + j]);
+      }
+    }
   }
 }
 

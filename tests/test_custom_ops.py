@@ -4,7 +4,7 @@ import keras
 import pytest
 import tensorflow as tf
 
-from segframe import custom_ops_allowed
+from segframe import custom_ops_allowed, tell_operation
 from segframe.custom_ops import custom_ops
 from segframe.export import save_model
 from segframe.normalisation import Normalisation
@@ -21,6 +21,15 @@ class Asks(keras.layers.Layer):
     def call(self, images):
         self.tell(custom_ops_allowed())
         return self.conv(images)
+
+
+def test_what_is_told_of_operations_belongs_to_the_graphs_that_are_made_meanwhile():
+    tell_operation("convolution", "nobody listens")
+    with custom_ops(True) as outer:
+        with custom_ops(False) as inner:
+            tell_operation("convolution", "TensorFlow")
+        tell_operation("convolution", "compiled")
+    assert outer == {"convolution": "compiled"} and inner == {"convolution": "TensorFlow"}
 
 
 @pytest.fixture

@@ -232,6 +232,25 @@ def test_another_number_of_threads_is_said_and_recorded(plugins, config, setting
     assert told.startswith("threads: ") and told.endswith(" -> 7")
 
 
+def test_another_implementation_of_an_operation_is_said_and_recorded(
+    plugins, config, settings, caplog, tmp_path
+):
+    stopper = StopAt(3, signal.SIGTERM)
+    plugins.register(stopper)
+    with pytest.raises(Interrupted):
+        run_experiment(plugins, config(*settings))
+    plugins.unregister(stopper)
+    (folder,) = (tmp_path / "runs").glob("*/")
+    record = Record(folder)
+    facts = record.read("record.json")
+    assert facts["operations"] == {}  # channels in multiples of 16 are compiled: these have less
+    record.write("record.json", facts | {"operations": {"convolution": "compiled, elsewhere"}})
+    run_experiment(plugins, config(*settings))
+    change = "convolution: compiled, elsewhere -> none"
+    assert f"other software, operations or devices: {change}." in caplog.text
+    assert record.read("record.json")["went_on_elsewhere"] == [change]
+
+
 def test_a_checkpoint_of_another_run_is_refused_with_the_differing_keys(plugins, config, settings, tmp_path):
     stopper = StopAt(3, signal.SIGTERM)
     plugins.register(stopper)

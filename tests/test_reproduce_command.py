@@ -17,7 +17,13 @@ from segframe.catalog import build
 from segframe.experiment import check_config
 from segframe.plugins.reproduce_check import examine
 from segframe.plugins.reproduce_command import _config
-from segframe.plugins.reproduce_compare import DIFFERS, IDENTICAL, WITHIN, compared
+from segframe.plugins.reproduce_compare import (
+    DIFFERS,
+    IDENTICAL,
+    WITHIN,
+    compared,
+    operations_that_differ,
+)
 from segframe.plugins.reproduce_record import Recorded, recorded
 from segframe.plugins.reproduce_words import told
 from segframe.record import FINISHED, Record
@@ -48,6 +54,14 @@ def test_the_same_numbers_and_weights_are_bit_identical_whatever_the_clock_says(
     (line,) = told({**found, "run": "run", "not_as_it_was": []})
     assert "bit-identical" in line and "their digest" in line
     assert compared(numbers(), numbers(digest="b"), 1e-3)["verdict"] == WITHIN
+
+
+def test_operations_that_another_implementation_computed_are_named():
+    then, now = numbers(), numbers()
+    now.facts["operations"] = {"convolution": "compiled, Avx2"}
+    assert operations_that_differ(then, now) == []  # a run of before that was recorded
+    then.facts["operations"] = {"convolution": "TensorFlow"}
+    assert operations_that_differ(then, now) == ["operation convolution: TensorFlow -> compiled, Avx2"]
 
 
 def test_small_differences_are_within_the_tolerance_with_their_numbers():

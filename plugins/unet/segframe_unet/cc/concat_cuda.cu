@@ -9,7 +9,7 @@
 //   VectorKernel       multiples of 16 bytes: a load and a store each, in the order of the whole; a thread moves
 //                      kVectors vectors, and its loads are under way together
 //   ShiftConcatKernel  rows of 16 bytes or more: a vector of the destination is put together from the one or two
-//                      pieces of source that it covers, loaded by aligned vectors
+//                      pieces of source that it covers, loaded by aligned vectors; ShiftRowsKernel for short rows
 //   StagedSplitKernel  the way back: the same, but a block brings its rows to shared memory first, as the pieces of
 //                      a part lie far apart in the whole
 //   ShiftSplitKernel   the same without shared memory, for rows that are too long for it
@@ -19,6 +19,9 @@ namespace {
 
 constexpr int kThreads = 256;
 constexpr int kVectors = 4;
+constexpr int kRowsThreads = 128;
+constexpr int kRowsTile = 4096;  // bytes of the whole
+constexpr int kRowsUnit = 8;
 constexpr int kTile = kThreads * kVectors;
 constexpr int kShiftVectors = 2;
 constexpr int kShiftTile = kThreads * kShiftVectors * 16;  // bytes
@@ -32,7 +35,8 @@ struct Plan {
   int64_t rows;
   int64_t units[kMaxParts];       // a row of each part
   int64_t offset[kMaxParts + 1];  // in a row of the whole; its end last
-  int64_t block_rows;             // StagedSplitKernel: rows of a block
+  int64_t block_rows;             // StagedSplitKernel, ShiftRowsKernel: rows of a block
+  uint32_t reciprocal;            // ShiftRowsKernel: of a row's bytes
   int64_t chunks;                 // ShiftSplitKernel: blocks of a row
   char* part[kMaxParts];
   char* whole;
@@ -85,19 +89,34 @@ __device__ inline ulonglong2 Load(const char* start, int first, int last) {
   ulonglong2 low = {0, 0}, high = {0, 0};
   if (first < 16 - skew && first < last) low = __ldg(aligned);
   if (skew + last > 16 && first < last) high = __ldg(aligned + 1);
-  const bool upper = skew & 8;
-  const unsigned long long a = upper ? low.y : low.x, b = upper ? high.x : low.y, c = upper ? high.y : high.x;
-  const int bits = (skew & 7) * 8;
-  if (bits == 0) return {a, b};
-  return {a >> bits | b << (64 - bits), b >> bits | c << (64 - bits)};
+  uint32_t words[8];
+  memcpy(words, &low, 16);
+  memcpy(words + 4, &high, 16);
+#pragma unroll
+  for (int k = 0; k < 6; ++k) words[k] = skew & 8 ? words[k + 2] : words[k];
+#pragma unroll
+  for (int k = 0; k < 5; ++k) words[k] = skew & 4 ? words[k + 1] : words[k];
+  uint32_t shifted[4];
+#pragma unroll
+  for (int k = 0; k < 4; ++k) shifted[k] = __funnelshift_r(words[k], words[k + 1], skew * 8);
+  ulonglong2 value;
+  memcpy(&value, shifted, 16);
+  return value;
 }
 
-// The first `bytes` bytes (at most 8) of one, the others of the other.
-__device__ inline unsigned long long Merge(unsigned long long one, unsigned long long other, int bytes) {
-  if (bytes >= 8) return one;
-  if (bytes <= 0) return other;
-  const unsigned long long mask = (1ull << (bytes * 8)) - 1;
-  return (one & mask) | (other & ~mask);
+// The first `bytes` bytes of one, the others of the other.
+__device__ inline ulonglong2 Merge(const ulonglong2& one, const ulonglong2& other, int bytes) {
+  uint32_t a[4], b[4];
+  memcpy(a, &one, 16);
+  memcpy(b, &other, 16);
+#pragma unroll
+  for (int k = 0; k < 4; ++k) {
+    const uint32_t mask = __funnelshift_lc(0xffffffffu, 0u, max(0, min(32, bytes * 8 - 32 * k)));
+    a[k] = (a[k] & mask) | (b[k] & ~mask);
+  }
+  ulonglong2 value;
+  memcpy(&value, a, 16);
+  return value;
 }
 
 // A vector of the destination: what is `here` for `left` bytes, then what is `next`; `wanted` bytes in all.
@@ -106,7 +125,7 @@ __device__ inline ulonglong2 Gather(const char* here, int left, const char* next
   const ulonglong2 value = Load(here, 0, first);
   if (first == wanted) return value;
   const ulonglong2 rest = Load(next - first, first, wanted);
-  return {Merge(value.x, rest.x, first), Merge(value.y, rest.y, first - 8)};
+  return Merge(value, rest, first);
 }
 
 __device__ inline void Store(char* destination, int64_t at, int64_t count, const ulonglong2& value) {
@@ -143,6 +162,33 @@ __global__ void __launch_bounds__(kThreads) ShiftConcatKernel(const __grid_const
   }
 }
 
+// at / width for at * width < 2^32, by reciprocal = ceil(2^32 / width): a division takes several times as long.
+__device__ inline int Quotient(int at, uint32_t reciprocal) {
+  return static_cast<int>(__umulhi(static_cast<uint32_t>(at), reciprocal));
+}
+
+// ShiftConcatKernel for short rows: a block takes plan.block_rows of them, a multiple of 8, so that with rows of 2
+// bytes and more every block begins at a multiple of 16, and no thread divides by what it cannot know before.
+__global__ void __launch_bounds__(kRowsThreads) ShiftRowsKernel(const __grid_constant__ Plan plan) {
+  const int width = static_cast<int>(plan.offset[plan.parts]);
+  const int64_t first_row = blockIdx.x * plan.block_rows;
+  const int end = static_cast<int>(min(plan.block_rows, plan.rows - first_row)) * width;
+  char* whole = plan.whole + first_row * width;
+  for (int at = threadIdx.x * 16; at < end; at += kRowsThreads * 16) {
+    int row = Quotient(at, plan.reciprocal), part = 0;
+    const int column = at - row * width;
+    while (column >= static_cast<int>(plan.offset[part + 1])) ++part;
+    const char* here = plan.part[part] + (first_row + row) * plan.units[part] +
+                       (column - static_cast<int>(plan.offset[part]));
+    const int left = min(static_cast<int>(plan.offset[part + 1]) - column, 16);
+    do {
+      if (++part == plan.parts) part = 0, ++row;
+    } while (plan.units[part] == 0);
+    const char* next = plan.part[part] + (first_row + row) * plan.units[part];
+    Store(whole, at, end, Gather(here, left, next, min(end - at, 16)));
+  }
+}
+
 // A block takes a share of a row for all parts. A vector belongs to the block of its first byte.
 __global__ void __launch_bounds__(kThreads) ShiftSplitKernel(const __grid_constant__ Plan plan) {
   const int64_t width = plan.offset[plan.parts], row = blockIdx.x / plan.chunks, chunk = blockIdx.x % plan.chunks;
@@ -176,7 +222,7 @@ __device__ inline ulonglong2 GatherShared(const char* here, int left, const char
   const ulonglong2 value = LoadShared(here);
   if (left >= wanted) return value;
   const ulonglong2 rest = LoadShared(next - left);
-  return {Merge(value.x, rest.x, left), Merge(value.y, rest.y, left - 8)};
+  return Merge(value, rest, left);
 }
 
 // Units are bytes. A block takes plan.block_rows rows and, as its last vectors may reach into it, one more. The
@@ -242,10 +288,11 @@ Kernel ChooseShift(bool split, bool narrow) {
   return narrow ? ShiftConcatKernel<uint32_t> : ShiftConcatKernel<uint64_t>;
 }
 
-const char* Launch(Kernel kernel, const Plan& plan, int64_t blocks, cudaStream_t stream, int64_t shared = 0) {
+const char* Launch(Kernel kernel, const Plan& plan, int64_t blocks, cudaStream_t stream, int64_t shared = 0,
+                   int threads = kThreads) {
   if (blocks == 0) return nullptr;
   if (blocks >= int64_t{1} << 31) return "more than 2^31 blocks";
-  kernel<<<static_cast<unsigned>(blocks), kThreads, static_cast<size_t>(shared), stream>>>(plan);
+  kernel<<<static_cast<unsigned>(blocks), threads, static_cast<size_t>(shared), stream>>>(plan);
   const cudaError_t error = cudaGetLastError();
   return error == cudaSuccess ? nullptr : cudaGetErrorString(error);
 }
@@ -283,6 +330,12 @@ const char* Copy(const Layout& layout, const char* const* parts, const char* who
     plan.block_rows = std::max<int64_t>(kStagedRows, kStagedTile / width);
     blocks = (plan.rows + plan.block_rows - 1) / plan.block_rows;
     return Launch(StagedSplitKernel, plan, blocks, stream, (plan.block_rows + 1) * width + 64);
+  }
+  if (shift && !split && width * kRowsUnit <= kRowsTile && all % 2 == 0) {
+    plan.block_rows = kRowsTile / width / kRowsUnit * kRowsUnit;
+    plan.reciprocal = static_cast<uint32_t>((int64_t{1} << 32) / width + 1);
+    blocks = (plan.rows + plan.block_rows - 1) / plan.block_rows;
+    return Launch(ShiftRowsKernel, plan, blocks, stream, 0, kRowsThreads);
   }
   if (shift && split) {
     plan.chunks = std::max<int64_t>(1, width / kShiftTile);

@@ -2,12 +2,12 @@
 
 They stand where the compiled op (segframe_unet.conv) does not.
 
-Measured on two CPU cores against Keras's SAME, at a U-Net's shapes, by benchmarks/conv_transpose.py before there
-was that op: EXPLICIT takes 1.2 to 2.3 times as long forward, VALID and the crop 1.06 to 1.25; a step with the crop 1.03 to 1.2.
-VALID alone is as quick as SAME: what remains is one copy forward, the crop, and one backward, the pad. What
-would spare the copies costs more: a kernel with a fourth row and column of zeros, whose pads are SAME's
-(forward 1.3 to 1.6); SAME on everything mirrored (1.2 to 1.3); the four phases as convolutions, interleaved
-(1.3 to 2.2).
+Measured on two CPU cores against Keras's SAME, at a U-Net's shapes (benchmarks/conv_transpose.py, before
+there was that op): EXPLICIT takes 1.2 to 2.3 times as long forward, VALID and the crop 1.06 to 1.25; a step
+with the crop 1.03 to 1.2. VALID alone is as quick as SAME: what remains is one copy forward, the crop, and
+one backward, the pad. What would spare the copies costs more: a kernel with a fourth row and column of
+zeros, whose pads are SAME's (forward 1.3 to 1.6); SAME on everything mirrored (1.2 to 1.3); the four phases
+as convolutions, interleaved (1.3 to 2.2).
 """
 
 from __future__ import annotations

@@ -62,18 +62,21 @@ def build_encoder(name: Name, channels: int, norm: dict[str, float]) -> keras.Mo
     # Images arrive normalised; what would scale them again is switched off.
     off = {"include_preprocessing": False} if name.startswith("EfficientNetV2") else {}
     whole = getattr(keras.applications, name)(include_top=False, weights=None, input_tensor=image, **off)
-    anew = partial(_with_norm, momentum=norm["momentum"])
+    anew = partial(_by_ours, momentum=norm["momentum"])
     whole = keras.models.clone_model(whole, input_tensors=[image], clone_function=anew)
     return keras.Model(image, [whole.get_layer(each).output for each in APPLICATIONS[name]], name=name)
 
 
-def _with_norm(layer: keras.layers.Layer, momentum: float) -> keras.layers.Layer:
-    """The same layer anew, without weights; a batch normalisation as segframe_unet's, with this momentum."""
+def _by_ours(layer: keras.layers.Layer, momentum: float) -> keras.layers.Layer:
+    """The same layer anew, without weights: segframe_unet's where that has one, which is Keras's, faster."""
     import keras
 
+    from segframe_unet.conv_layer import Conv2D
     from segframe_unet.norm_layer import BatchNormalization
 
     config = layer.get_config()
+    if type(layer) is keras.layers.Conv2D:
+        return Conv2D.from_config(config)
     if isinstance(layer, keras.layers.BatchNormalization):
         return BatchNormalization.from_config(config | {"momentum": momentum})
     return layer.__class__.from_config(config)

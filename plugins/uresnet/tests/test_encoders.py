@@ -51,6 +51,7 @@ def test_five_maps_halve_the_size_each(name):
     for layer in encoder.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             assert layer.momentum == 0.9
+        assert type(layer) not in (keras.layers.BatchNormalization, keras.layers.Conv2D)  # slower
         assert not isinstance(layer, keras.layers.Rescaling | keras.layers.Normalization)
 
 

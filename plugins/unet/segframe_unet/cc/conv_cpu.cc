@@ -7,6 +7,12 @@
 #include <immintrin.h>
 #endif
 
+// One body wherever it is called from: compiled into two places, the same sums might be rounded otherwise in each.
+#if defined(__clang__)
+#define SEGFRAME_ONE_BODY __attribute__((noinline))
+#else
+#define SEGFRAME_ONE_BODY __attribute__((noinline, noclone))
+#endif
 #define SEGFRAME_JOIN(a, b) a##b
 #define SEGFRAME_NAME(a, b) SEGFRAME_JOIN(a, b)
 #define SEGFRAME_TEXT(a) #a
@@ -43,6 +49,19 @@ inline void Stream(float* to, Vec value) {
   _mm_stream_ps(to, reinterpret_cast<__m128>(value));
 #else
   Store(to, value);
+#endif
+}
+// sum + left * right, rounded once where the processor can. Said, as a compiler may choose one way here and the other
+// there, and the rows that are left over would have other bits than those before.
+inline Vec Fused(Vec sum, float left, Vec right) {
+#if defined(__AVX512F__)
+  return reinterpret_cast<Vec>(
+      _mm512_fmadd_ps(_mm512_set1_ps(left), reinterpret_cast<__m512>(right), reinterpret_cast<__m512>(sum)));
+#elif defined(__FMA__)
+  return reinterpret_cast<Vec>(
+      _mm256_fmadd_ps(_mm256_set1_ps(left), reinterpret_cast<__m256>(right), reinterpret_cast<__m256>(sum)));
+#else
+  return sum + left * right;
 #endif
 }
 inline int64_t Min(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -365,7 +384,7 @@ inline void Multiply(const float* a, int64_t a_row, const float* b, int64_t dept
     for (int j = 0; j < kVecs; ++j) right[j] = Load(b + (k * kVecs + j) * kLanes);
     for (int i = 0; i < kCount; ++i) {
       const float left = a[i * a_row + k];
-      for (int j = 0; j < kVecs; ++j) sums[i][j] += left * right[j];
+      for (int j = 0; j < kVecs; ++j) sums[i][j] = Fused(sums[i][j], left, right[j]);
     }
   }
   for (int i = 0; i < kCount; ++i)
@@ -418,11 +437,11 @@ ConvPlan Plan(const Conv& conv, int threads) {
   return plan;
 }
 
-// Channels first..last-1 that come in, columns begin..end-1 of those that go out. Transformed: (filter, panel, channel,
-// column of the panel); the last panel may be narrower.
+// Channels first..last-1 that come in, columns begin..end-1 of those that go out. Transformed: (filter, panel,
+// channel, column of the panel); the last panel may be narrower.
 template <typename Scheme, bool kFlip, bool kTurned>
-void TransformFilters(const Conv& conv, const float* filters, int64_t first, int64_t last, int64_t begin, int64_t end,
-                      float* transformed) {
+SEGFRAME_ONE_BODY void TransformFilters(const Conv& conv, const float* filters, int64_t first, int64_t last,
+                                        int64_t begin, int64_t end, float* transformed) {
   const int64_t size = conv.in * conv.out;
   for (int64_t block = first; block < last; block += kConvChannels) {
     for (int64_t column = begin; column < end; column += kLanes) {
@@ -527,7 +546,8 @@ void FinishTile(const Conv& conv, const Tile& tile, const float* m, int64_t colu
 }
 
 template <typename Scheme>
-void TransformTiles(const ConvPlan& plan, const Maps& images, int64_t first, int64_t last, float* v) {
+SEGFRAME_ONE_BODY void TransformTiles(const ConvPlan& plan, const Maps& images, int64_t first, int64_t last,
+                                      float* v) {
   const int64_t stride = Odd(Scheme::kSlots * images.channels);
   for (int64_t tile = first; tile < last; ++tile)
     TransformTile<Scheme>(images, Tile(plan, tile), 0, images.channels, v + (tile - first) * stride);
@@ -535,8 +555,8 @@ void TransformTiles(const ConvPlan& plan, const Maps& images, int64_t first, int
 
 // Transformed tiles first..last-1 by transformed filters of columns begin..end-1, into the output.
 template <typename Scheme>
-void Convolve(const Conv& conv, const ConvPlan& plan, const float* v, int64_t first, int64_t last, const float* u,
-              int64_t stride, int64_t begin, int64_t end, float* m, float* out) {
+SEGFRAME_ONE_BODY void Convolve(const Conv& conv, const ConvPlan& plan, const float* v, int64_t first, int64_t last,
+                                const float* u, int64_t stride, int64_t begin, int64_t end, float* m, float* out) {
   const int64_t in_stride = InStride<Scheme>(conv), out_stride = OutStride<Scheme>();
   for (int slot = 0; slot < Scheme::kSlots; ++slot) {
     const float* matrix = u + Scheme::FilterOf(slot) * stride;
@@ -611,7 +631,7 @@ void Accumulate(const float* a, int64_t a_tile, int64_t rows, const float* b, in
         Vec values[kVecs];
         for (int j = 0; j < kVecs; ++j) values[j] = Load(right + j * kLanes);
         for (int i = 0; i < kCount; ++i)
-          for (int j = 0; j < kVecs; ++j) found[i][j] += left[i] * values[j];
+          for (int j = 0; j < kVecs; ++j) found[i][j] = Fused(found[i][j], left[i], values[j]);
       }
     }
     for (int i = 0; i < kCount; ++i)
@@ -641,7 +661,8 @@ FiltersPlan PlanFilters(const Conv& conv) {
   plan.tasks = plan.parts * part_blocks;
   const int64_t both = Scheme::kSlots * (kRowBlock + kColumnBlock) + 32;
   plan.scratch_floats = (conv.in > conv.out ? conv.in : conv.out) + 16 + Scheme::kFilterTiles * both;
-  plan.task_flops = 2 * plan.part_tiles * Scheme::kSlots * Min(plan.rows, kRowBlock) * Min(plan.columns, kColumnBlock);
+  plan.task_flops =
+      2 * plan.part_tiles * Scheme::kSlots * Min(plan.rows, kRowBlock) * Min(plan.columns, kColumnBlock);
   return plan;
 }
 

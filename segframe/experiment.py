@@ -187,6 +187,7 @@ def _finish(run: Run, record: Record, result: RunResult) -> None:
             "class_names": list(run.dataset.class_names),
             "image_shape": list(run.dataset.image_shape),
             "xla": facts["xla"],
+            "operations": facts["operations"],
         },
     )
     part = next(iter(run.pipeline.parts.values()))

@@ -2,7 +2,8 @@
 
 model.weights.h5 is Keras's weights file. Its attributes, as JSON: config (the run's, resolved),
 normalisation (segframe.normalisation), class_names, image_shape (height, width, channels: the largest of the
-data), versions (of libraries and plugins), xla (whether the run was compiled by it).
+data), versions (of libraries and plugins), xla (whether the run was compiled by it), operations (by which of
+several implementations they were computed: segframe.custom_ops; files of before lack it).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segframe.errors import SegframeError
+from segframe.identity import differences
 
 if TYPE_CHECKING:
     import keras
@@ -61,7 +63,13 @@ def load_model(path: str | Path, plugins: Plugins | None = None) -> TrainedModel
     keep_sums()
     _warn_of_versions(file, facts["versions"])
     known = facts["normalisation"]
-    network = _network(facts, plugins)
+    network, operations = _network(facts, plugins)
+    if changes := differences(operations, facts.get("operations", operations)):
+        log.warning(
+            "%s was trained with other operations, and the last bits may differ: %s.",
+            file,
+            "; ".join(changes),
+        )
     _load(network, file)
     return TrainedModel(
         network,
@@ -106,7 +114,7 @@ def stored_facts(file: Path) -> dict[str, Any]:
     try:
         with h5py.File(file, "r") as opened:
             stored = dict(opened.attrs)
-        facts = {name: json.loads(stored[name]) for name in FACTS if name in stored}
+        facts = {name: json.loads(stored[name]) for name in (*FACTS, "operations") if name in stored}
     except (OSError, ValueError, TypeError) as error:
         raise SegframeError(
             str(file),
@@ -146,8 +154,8 @@ def _check_plugin(file: Path, facts: dict[str, Any], plugins: Plugins) -> None:
     )
 
 
-def _network(facts: dict[str, Any], plugins: Plugins) -> keras.Model:
-    """Built as the run built it: in its precision, without weights to start from."""
+def _network(facts: dict[str, Any], plugins: Plugins) -> tuple[keras.Model, dict[str, str]]:
+    """Built as the run built it, in its precision, without weights to start from; and what computes it."""
     import keras
 
     from segframe.catalog import build
@@ -161,14 +169,15 @@ def _network(facts: dict[str, Any], plugins: Plugins) -> keras.Model:
     precision, before = facts["config"]["train"]["precision"], keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision if precision == "float32" else f"mixed_{precision}")
     try:
-        with custom_ops(allowed=not facts["xla"]):
-            return build(
+        with custom_ops(allowed=not facts["xla"]) as operations:
+            network = build(
                 plugins,
                 "model",
                 section,
                 image_shape=tuple(facts["image_shape"]),
                 num_classes=len(facts["class_names"]),
             )
+            return network, operations
     finally:
         keras.config.set_dtype_policy(before)
 

@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import h5py
 import keras
@@ -62,7 +63,9 @@ class Oracle:
 @pytest.mark.bundled
 def test_a_fresh_process_gives_the_runs_own_predictions_bit_for_bit(plugins, config, tmp_path, monkeypatch):
     """squares are of 17 x 23 pixels: they are padded for the network, and cropped."""
-    monkeypatch.setenv("SEGFRAME_OPS", "off")  # they give the same bits, and take a minute to compile
+    monkeypatch.setenv(
+        "SEGFRAME_OPS", "off"
+    )  # none computes anything here, and they take a minute to compile
     oracle, expected = Oracle(), {}
     plugins.register(oracle)
     for precision, model in RUNS.items():
@@ -80,6 +83,21 @@ def test_a_fresh_process_gives_the_runs_own_predictions_bit_for_bit(plugins, con
         assert found.dtype == np.uint8 and 0 < ids.mean() < 1
         assert found.tobytes() == ids.tobytes(), file
         assert np.load(f"{file}.logits_found.npy").tobytes() == logits.tobytes(), file
+
+
+@pytest.mark.bundled
+def test_compiled_convolutions_give_the_runs_own_predictions_bit_for_bit_too(plugins, config, caplog):
+    oracle = Oracle()
+    plugins.register(oracle)
+    model = {"name": "unet", "filters": 16, "depth": 1}
+    result = run_experiment(plugins, config("train.epochs=1") | {"model": model})
+    used = Record(Path(result.out_dir)).read("record.json")["operations"]
+    if not any(how.startswith("compiled") for how in used.values()):
+        pytest.skip(f"no compiled convolution here: {used}")
+    loaded = load_model(result.out_dir, plugins)
+    assert "other operations" not in caplog.text
+    assert loaded.predict(oracle.images).tobytes() == oracle.ids.tobytes()
+    assert loaded(oracle.images[:2]).tobytes() == oracle.logits.tobytes()
 
 
 class Pretrained:
@@ -170,6 +188,12 @@ def test_what_is_no_trained_model_is_refused(tmp_path, plugins):
     }.items():
         with pytest.raises(SegframeError, match=message):
             segframe.load_model(tmp_path / name, plugins)
+
+
+def test_other_operations_are_said(left, plugins, caplog):
+    load_model(left(operations={"convolution": "compiled, elsewhere"}), plugins)
+    assert "trained with other operations" in caplog.text
+    assert "convolution: compiled, elsewhere -> none" in caplog.text
 
 
 def test_other_versions_are_said(left, plugins, caplog):

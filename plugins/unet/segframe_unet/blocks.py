@@ -67,6 +67,6 @@ def normalised(x, norm: dict[str, float], *, name: str):
 
 
 def relu(x, *, name: str):
-    from keras import layers
+    from segframe_unet.relu_layer import ReLU
 
-    return layers.ReLU(name=name)(x)
+    return ReLU(name=name)(x)

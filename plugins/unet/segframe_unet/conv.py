@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import math
 import statistics
+from collections.abc import Sequence
 from functools import cache
 from typing import Literal
 
@@ -26,6 +27,8 @@ BACK = {"same": "same_back", "same_back": "same", "double": "double_back", "doub
 NAMES: dict[Kind, str] = {"same": "convolution", "double": "transposed convolution"}
 CHANNELS = 16
 """What all channels are multiples of."""
+MOST_PARTS = 8
+"""That the op takes for their concatenation."""
 
 
 def takes(dtype: str, channels: int | None, filters: int, kind: Kind) -> bool:
@@ -63,7 +66,7 @@ def mean_ratio(build: ops_build.Build, kind: Kind) -> float:
     return statistics.geometric_mean(found) if found else math.inf
 
 
-def convolve(images: tf.Tensor, kernel: tf.Tensor, kind: Kind) -> tf.Tensor:
+def convolve(images: tf.Tensor, kernel: tf.Tensor, kind: str) -> tf.Tensor:
     """By the compiled op; derivatives exist to any order. What is not finite spreads over a few pixels more.
 
     Args:
@@ -77,16 +80,40 @@ def convolve(images: tf.Tensor, kernel: tf.Tensor, kind: Kind) -> tf.Tensor:
     Raises:
         SegframeError: there is no compiled op here.
     """
-    return ops_build.operations().segframe_conv(images=images, filters=kernel, kind=kind)
+    return operation([images], [kernel], kind)
+
+
+def operation(
+    parts: Sequence[tf.Tensor],
+    kernels: Sequence[tf.Tensor],
+    kind: str,
+    finish: Sequence[tf.Tensor] = (),
+    relu: bool = False,
+) -> tf.Tensor:
+    """What the compiled op can do in one, as conv_fusion joins it; where nothing is joined it is convolve.
+
+    Args:
+        parts: images, taken for their concatenation along the channels; more than one for "same" alone.
+        kernels: one; for "double_same", "double" and after it "same", two.
+        finish: nothing; an addend; or what is subtracted, multiplied and added, each (filters,).
+    """
+    return ops_build.operations().segframe_conv(
+        images=parts, filters=kernels, finish=finish, kind=kind, relu=relu
+    )
 
 
 @tf.RegisterGradient("SegframeConv")
 def _gradients(op, upstream):
+    kind = _kind(op)
+    if len(op.inputs) > 2 or op.get_attr("relu"):
+        with tf.GradientTape() as tape:
+            tape.watch(op.inputs)
+            out = _one_by_one(list(op.inputs), kind, op.get_attr("relu"))
+        return tape.gradient(out, op.inputs, upstream)
     images, kernel = op.inputs
-    kind, operations = _kind(op), ops_build.operations()
-    to_images = operations.segframe_conv(images=upstream, filters=kernel, kind=BACK[kind])
+    to_images = operation([upstream], [kernel], BACK[kind])
     forward = kind in ("same", "double")
-    to_kernel = operations.segframe_conv_filters(
+    to_kernel = ops_build.operations().segframe_conv_filters(
         images=images if forward else upstream,
         upstream=upstream if forward else images,
         kind=kind if forward else BACK[kind],
@@ -94,14 +121,26 @@ def _gradients(op, upstream):
     return to_images, to_kernel
 
 
+def _one_by_one(inputs: list[tf.Tensor], kind: str, relu: bool) -> tf.Tensor:
+    """The same by operations that do one thing each."""
+    maps = [each for each in inputs if each.shape.rank == 4]
+    finish = inputs[len(maps) :]
+    kernels = [maps.pop() for _ in range(2 if kind == "double_same" else 1)]
+    out = convolve(tf.concat(maps, -1), kernels.pop(), "double" if kind == "double_same" else kind)
+    if kernels:
+        out = convolve(out, kernels.pop(), "same")
+    if len(finish) == 3:
+        out = (out - finish[0]) * finish[1] + finish[2]
+    elif finish:
+        out = out + finish[0]
+    return tf.nn.relu(out) if relu else out
+
+
 @tf.RegisterGradient("SegframeConvFilters")
 def _gradients_of_filters(op, upstream):
     images, of_output = op.inputs
-    kind, operations = _kind(op), ops_build.operations()
-    return (
-        operations.segframe_conv(images=of_output, filters=upstream, kind=BACK[kind]),
-        operations.segframe_conv(images=images, filters=upstream, kind=kind),
-    )
+    kind = _kind(op)
+    return operation([of_output], [upstream], BACK[kind]), operation([images], [upstream], kind)
 
 
 def _kind(op) -> str:

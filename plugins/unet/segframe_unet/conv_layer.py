@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import keras
+import tensorflow as tf
 
-from segframe_unet import conv
+from segframe_unet import conv, conv_fusion
 
 
 @keras.saving.register_keras_serializable(package="segframe_unet")
@@ -19,10 +20,11 @@ class Conv2D(keras.layers.Conv2D):
         super().build(input_shape)
         self.is_compiled(input_shape[-1])  # built and loaded now, not in the midst of a trace
 
-    def call(self, images):
+    def call(self, images, training=None):
         if not self.is_compiled(images.shape[-1]):
             return super().call(images)
-        return self.finished(conv.convolve(images, self.kernel, "same"))
+        convolve = conv_fusion.convolve if training is False else conv.convolve
+        return self.finished(convolve(images, self.kernel, "same"), training)
 
     def is_compiled(self, channels: int | None) -> bool:
         """Whether the compiled op is to convolve maps of so many channels here."""
@@ -30,8 +32,9 @@ class Conv2D(keras.layers.Conv2D):
         plain = settings == ((3, 3), (1, 1), (1, 1), "same", 1) and self.data_format == "channels_last"
         return plain and conv.takes(self.compute_dtype, channels, self.filters, "same")
 
-    def finished(self, maps):
+    def finished(self, maps, training):
         """With bias and activation."""
         if self.use_bias:
-            maps += self.bias
+            bias, joins = tf.convert_to_tensor(self.bias), training is False and conv_fusion.can_finish(maps)
+            maps = conv_fusion.finished(maps, add=bias) if joins else maps + bias
         return maps if self.activation is None else self.activation(maps)

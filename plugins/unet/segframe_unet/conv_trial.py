@@ -64,9 +64,10 @@ def tensors(kind: str, batch, height, width, channels, filters, dtype="float32")
 
 def ours(operations, kind: str, images, kernel, upstream) -> list[Callable[[], tf.Tensor]]:
     """What computes values, gradient to images and gradient to filters."""
+    convolve = partial(operations.segframe_conv, filters=[kernel], finish=[])
     return [
-        partial(operations.segframe_conv, images=images, filters=kernel, kind=kind),
-        partial(operations.segframe_conv, images=upstream, filters=kernel, kind=f"{kind}_back"),
+        partial(convolve, images=[images], kind=kind),
+        partial(convolve, images=[upstream], kind=f"{kind}_back"),
         partial(operations.segframe_conv_filters, images=images, upstream=upstream, kind=kind),
     ]
 

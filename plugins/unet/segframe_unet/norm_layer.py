@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from segframe import custom_ops_allowed
+from segframe_unet import conv_fusion
 
 DTYPES = ("float32", "float16", "bfloat16")
 """What TensorFlow's operation takes."""
@@ -24,7 +25,8 @@ class BatchNormalization(keras.layers.BatchNormalization):
     Keras to rounding, the arguments and the places of weights in files are the same.
 
     XLA would compute the operation's variance as E[x^2] - E[x]^2, which is wrong where the mean is large.
-    It is Keras's layer there, outside of a run's own graphs (segframe.custom_ops_allowed), in float64, with
+    In predictions it is part of the compiled convolution before it, where there is one (conv_fusion). It is
+    Keras's layer under XLA, outside of a run's own graphs (segframe.custom_ops_allowed), in float64, with
     a mask, `renorm` or `synchronized`, over another axis than the last of four, and frozen in training.
     """
 
@@ -34,6 +36,8 @@ class BatchNormalization(keras.layers.BatchNormalization):
         if not custom_ops_allowed() or frozen or mask is not None or not self._one_operation_has(inputs):
             return super().call(inputs, training=training, mask=mask)
         if not learns:
+            if conv_fusion.can_finish(inputs):
+                return self._joined(inputs)
             return self._operation(inputs, self.moving_mean, self.moving_variance)[0]
         normalised, mean, unbiased = self._operation(inputs)
         count = tf.cast(tf.size(inputs) // inputs.shape[-1], tf.float32)
@@ -47,11 +51,24 @@ class BatchNormalization(keras.layers.BatchNormalization):
         over_channels = len(inputs.shape) == 4 and self.axis in (-1, 3)
         return over_channels and inputs.dtype in DTYPES and not self.renorm and not self.synchronized
 
-    def _operation(self, inputs: tf.Tensor, *statistics: Any) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """(normalised, mean, variance) by these statistics, or by the batch's if there are none."""
-        channels = inputs.shape[-1]
+    def _joined(self, inputs: tf.Tensor) -> tf.Tensor:
+        """In one with the compiled convolution that made the inputs."""
+        scale, offset = self._scale_and_offset(inputs.shape[-1])
+        return conv_fusion.finished(
+            inputs,
+            subtract=tf.convert_to_tensor(self.moving_mean),
+            multiply=scale * tf.math.rsqrt(self.moving_variance + self.epsilon),
+            add=offset,
+        )
+
+    def _scale_and_offset(self, channels: int) -> tuple[tf.Tensor, tf.Tensor]:
         scale = tf.ones(channels) if self.gamma is None else tf.convert_to_tensor(self.gamma)
         offset = tf.zeros(channels) if self.beta is None else tf.convert_to_tensor(self.beta)
+        return scale, offset
+
+    def _operation(self, inputs: tf.Tensor, *statistics: Any) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """(normalised, mean, variance) by these statistics, or by the batch's if there are none."""
+        scale, offset = self._scale_and_offset(inputs.shape[-1])
         mean, variance = map(tf.convert_to_tensor, statistics or ([], []))
         normalised, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
             x=inputs, scale=scale, offset=offset, mean=mean, variance=variance,

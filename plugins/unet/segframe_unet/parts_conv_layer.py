@@ -34,9 +34,9 @@ class PartsConv2D(Conv2D):
         self.input_spec = None  # build made it again
         self.starts = [sum(channels[:index]) for index in range(len(channels) + 1)]
 
-    def call(self, parts):
+    def call(self, parts, training=None):
         if len(parts) == 1:
-            return super().call(parts[0])
+            return super().call(parts[0], training=training)
         result = None
         for part, start, stop in zip(parts, self.starts, self.starts[1:], strict=False):
             kernel = self.kernel[:, :, start:stop]
@@ -45,7 +45,7 @@ class PartsConv2D(Conv2D):
             else:
                 own = keras.ops.conv(part, kernel, list(self.strides), self.padding, None, self.dilation_rate)
             result = own if result is None else result + own
-        return self.finished(result)
+        return self.finished(result, training)
 
     def compute_output_shape(self, input_shapes):
         of_whole = input_shapes[0] is None or isinstance(input_shapes[0], int)  # so Conv2D.build asks

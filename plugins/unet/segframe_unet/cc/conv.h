@@ -17,13 +17,36 @@ enum class ConvKind {
   kSameBack,    // its gradient to the images: gets maps of `filters` channels, gives `channels`
   kDouble,      // transposed, stride 2: out[2i - 1 + k] += in[i] * w[k]; filters (3, 3, filters, channels)
   kDoubleBack,  // its gradient to the images: a convolution of stride 2 with a zero before the first pixel
+  kSubpixel,    // kSame with filters for the four pixels that each pixel becomes, in the order of rows: (3, 3, channels,
+                // 4 * filters). Those of odd rows and columns have zeros as their first taps, and do without them.
+};
+
+constexpr int kMaxConvParts = 8;
+
+// Images that are taken for their concatenation along the channels.
+struct ConvImages {
+  int parts;
+  const float* data[kMaxConvParts];
+  int64_t channels[kMaxConvParts];  // multiples of kConvChannels
+};
+
+// What becomes of a result: (it - subtract) * multiply + add, each by channel, then ReLU. Null is without.
+struct ConvFinish {
+  const float *subtract, *multiply, *add;  // subtract and multiply are there both or neither
+  bool relu;
 };
 
 // What is computed. The output's height and width are the images', twice those, or half of them.
 struct Conv {
   ConvKind kind;
   int64_t batch, height, width;  // of the images that come in; even for kDoubleBack
-  int64_t in, out;               // channels that come in and go out, multiples of kConvChannels
+  int64_t in, out;               // channels of images and of filters, multiples of kConvChannels; 4 times that: kSubpixel
+};
+
+// kDouble and then kSame make the same as one kSubpixel, with other filters, but for the first row and column: there
+// kSame meets zeros around what kDouble made.
+struct Composition {
+  int64_t in, middle, out;  // channels
 };
 
 constexpr int64_t kConvChannels = 16;
@@ -54,10 +77,14 @@ struct ConvCode {
   ConvPlan (*plan)(const Conv& conv, int threads);
   // Tasks first..last-1 of share_tasks, all of them before those of `run`. Scratch is a thread's own; it and `shared`
   // begin at multiples of 64 bytes.
-  void (*share)(const Conv& conv, const ConvPlan& plan, const float* images, const float* filters, float* shared,
+  void (*share)(const Conv& conv, const ConvPlan& plan, const ConvImages& images, const float* filters, float* shared,
                 float* scratch, int64_t first, int64_t last);
-  void (*run)(const Conv& conv, const ConvPlan& plan, const float* images, const float* filters, const float* shared,
-              float* scratch, float* out, int64_t first, int64_t last);
+  void (*run)(const Conv& conv, const ConvPlan& plan, const ConvImages& images, const float* filters,
+              const float* shared, const ConvFinish& finish, float* scratch, float* out, int64_t first, int64_t last);
+  // Filters of kDouble, (3, 3, middle, in), and of kSame, (3, 3, middle, out), to those of kSubpixel: channels
+  // first * kConvChannels to last * kConvChannels - 1 of `in`.
+  void (*compose)(const Composition& sizes, const float* doubling, const float* filters, float* composed,
+                  int64_t first, int64_t last);
   FiltersPlan (*plan_filters)(const Conv& conv);
   // Tasks first..last-1 of the plan; sums: tasks * block_floats.
   void (*sum_filters)(const Conv& conv, const FiltersPlan& plan, const float* images, const float* upstream,

@@ -102,7 +102,8 @@ struct Slots {
 
 struct Same {
   static constexpr int kIn = 6, kStep = 4, kFirst = -1, kOut = 4, kSlots = 36, kFilters = 36;
-  static constexpr int kTiles = 24, kFilterTiles = 32;
+  static constexpr int kTiles = 36, kFilterTiles = 32;
+  static constexpr bool kSubpixel = false;
   static int FilterOf(int slot) { return slot; }
   static Slots SlotsOf(int filter) { return {filter, 1, 0}; }
   static void In(const Vec* d, float* v, int64_t stride) {
@@ -158,11 +159,18 @@ struct Same {
   }
 };
 
+// Four pixels of each. A filter without its first tap has nothing at the point 0, the first slot of an axis.
+struct Subpixel : Same {
+  static constexpr bool kSubpixel = true;
+  static bool IsZero(int slot, int64_t pixel) { return (pixel >= 2 && slot < 6) || (pixel % 2 && slot % 6 == 0); }
+};
+
 // Stride 2 falls apart into pixels of even and of odd number, in each axis: one output of a filter's middle, and
 // four of its two ends by F(4, 2). Slots, and filters: even, right, below, odd.
 struct Phases {
   static constexpr int kSlots = 81, kFilters = 36, kTiles = 12, kFilterTiles = 16;
   static constexpr int kRight = 16, kBelow = 36, kOdd = 56;  // slots before them
+  static constexpr bool kSubpixel = false;
   static int FilterOf(int slot) {
     if (slot < kRight) return 0;
     if (slot < kBelow) return 1 + (slot - kRight) % 5;

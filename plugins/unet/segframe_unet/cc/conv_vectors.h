@@ -54,6 +54,18 @@ inline Vec Fused(Vec sum, float left, Vec right) {
 #endif
 }
 
+inline Vec Fused(Vec sum, Vec left, Vec right) {
+#if defined(__AVX512F__)
+  return reinterpret_cast<Vec>(_mm512_fmadd_ps(reinterpret_cast<__m512>(left), reinterpret_cast<__m512>(right),
+                                               reinterpret_cast<__m512>(sum)));
+#elif defined(__FMA__)
+  return reinterpret_cast<Vec>(_mm256_fmadd_ps(reinterpret_cast<__m256>(left), reinterpret_cast<__m256>(right),
+                                               reinterpret_cast<__m256>(sum)));
+#else
+  return sum + left * right;
+#endif
+}
+
 inline int64_t Min(int64_t a, int64_t b) { return a < b ? a : b; }
 inline int64_t UpTo(int64_t a, int64_t b) { return (a + b - 1) / b; }
 

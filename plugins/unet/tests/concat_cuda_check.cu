@@ -83,6 +83,7 @@ int main() {
   for (int i = 0; i < 400; ++i) {
     std::vector<int64_t> row_bytes(2 + random() % 7);
     for (int64_t& bytes : row_bytes) bytes = sizes[random() % (i % 4 ? 18 : 20)];
+    if (i % 20 == 1) row_bytes = {0, int64_t{16} << i / 20 % 4, 0};  // one part, and nothing beside it
     if (i % 3 == 0)
       for (int64_t& bytes : row_bytes) bytes = (bytes + 15) / 16 * 16;
     const int skews[] = {0, 0, 2, 8, 16};

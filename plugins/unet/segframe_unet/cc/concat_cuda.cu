@@ -6,28 +6,31 @@
 #include "concat.h"
 
 // By what rows and addresses are multiples of:
-//   VectorKernel       multiples of 16 bytes: a load and a store each, in the order of the whole; a thread moves
-//                      kVectors vectors, and its loads are under way together
-//   ShiftConcatKernel  rows of 16 bytes or more: a vector of the destination is put together from the one or two
-//                      pieces of source that it covers, loaded by aligned vectors; ShiftRowsKernel for short rows
+//   RowsKernel         rows of up to 2 KB: a thread makes 16 bytes of the whole of what lies in a piece or two, or, where
+//                      all is a multiple of 16 bytes, moves them either way
+//   VectorKernel       longer rows, multiples of 16 bytes: a load and a store each; a thread moves kVectors vectors, and
+//                      its loads are under way together
+//   ShiftConcatKernel  longer rows: a vector of the destination is put together from the one or two pieces of source
+//                      that it covers, loaded by aligned vectors
 //   StagedSplitKernel  the way back: the same, but a block brings its rows to shared memory first, as the pieces of
 //                      a part lie far apart in the whole
 //   ShiftSplitKernel   the same without shared memory, for rows that are too long for it
 //   UnitKernel         anything else, unit by unit: parts of one or two channels
+// Nothing is loaded or stored past the L2 cache (as __ldcs and __stcs do): maps that fit into it are looked at next.
 namespace segframe {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kVectors = 4;
-constexpr int kRowsThreads = 128;
-constexpr int kRowsTile = 4096;  // bytes of the whole
-constexpr int kRowsUnit = 8;
+constexpr int kVectors = 2;
 constexpr int kTile = kThreads * kVectors;
+constexpr int kRowsTile = 4096;     // bytes of the whole that a block takes, about: a vector for each thread
+constexpr int kRowsWidth = 2048;    // bytes of a row at most
+constexpr int kRowsThreads = 1024;  // at most
 constexpr int kShiftVectors = 2;
 constexpr int kShiftTile = kThreads * kShiftVectors * 16;  // bytes
-constexpr int kStagedTile = 8192;   // bytes of the whole, about; a block stages one row more
-constexpr int kStagedRows = 8;      // of a block at least, so that the row more is little
-constexpr int kStagedWidth = 4000;  // bytes of a row at most: 9 of them fit into what every device has, 48 KB
+constexpr int kStagedTile = 8192;   // bytes of the whole, about
+constexpr int kStagedWidth = 4096;  // bytes of a row at most: 8 of them fit into what every device has, 48 KB
+constexpr int kRowsUnit = 8;        // rows of 2 bytes and more: as many begin at a multiple of 16 bytes
 
 // Rows and offsets are in units of the kernel: 16 bytes, 1 byte, or the widest type that all are multiples of.
 struct Plan {
@@ -35,8 +38,10 @@ struct Plan {
   int64_t rows;
   int64_t units[kMaxParts];       // a row of each part
   int64_t offset[kMaxParts + 1];  // in a row of the whole; its end last
-  int64_t block_rows;             // StagedSplitKernel, ShiftRowsKernel: rows of a block
-  uint32_t reciprocal;            // ShiftRowsKernel: of a row's bytes
+  int64_t block_rows;             // RowsKernel, StagedSplitKernel: rows of a block, a multiple of kRowsUnit
+  uint32_t reciprocal;            // RowsKernel: of a row of the whole
+  uint32_t reciprocals[kMaxParts];  // StagedSplitKernel: of each part's
+  int vectors[kMaxParts + 1];     // StagedSplitKernel: of a block before each part's; all of them last
   int64_t chunks;                 // ShiftSplitKernel: blocks of a row
   char* part[kMaxParts];
   char* whole;
@@ -72,11 +77,58 @@ __global__ void __launch_bounds__(kThreads) VectorKernel(const __grid_constant__
                      (place.column - plan.offset[part]);
     uint4* in_whole = reinterpret_cast<uint4*>(plan.whole) + tile + within;
     targets[v] = place.row < plan.rows ? (kSplit ? in_part : in_whole) : nullptr;
-    if (targets[v]) values[v] = __ldcs(kSplit ? in_whole : in_part);
+    if (targets[v]) values[v] = __ldg(kSplit ? in_whole : in_part);
   }
 #pragma unroll
   for (int v = 0; v < kVectors; ++v)
-    if (targets[v]) __stcs(targets[v], values[v]);
+    if (targets[v]) *targets[v] = values[v];
+}
+
+// at / width for at * width < 2^32, by Reciprocal(width): a division takes several times as long.
+__device__ inline int Quotient(int at, uint32_t reciprocal) {
+  return static_cast<int>(__umulhi(static_cast<uint32_t>(at), reciprocal));
+}
+
+uint32_t Reciprocal(int64_t width) { return static_cast<uint32_t>((int64_t{1} << 32) / width + 1); }
+
+// kCount units are 16 bytes, and every row of a part has as many or none, so that they are of two pieces at most. Which
+// of the two a unit is of changes its address alone: no thread waits for another's second piece.
+template <typename Unit, bool kSplit>
+__global__ void __launch_bounds__(kRowsThreads) RowsKernel(const __grid_constant__ Plan plan) {
+  constexpr int kCount = 16 / sizeof(Unit);
+  const int width = static_cast<int>(plan.offset[plan.parts]);
+  const int64_t first_row = blockIdx.x * plan.block_rows;
+  const int end = static_cast<int>(min(plan.block_rows, plan.rows - first_row)) * width;
+  const int at = threadIdx.x * kCount;
+  if (at >= end) return;
+  Unit* whole = reinterpret_cast<Unit*>(plan.whole) + first_row * width + at;
+  int row = Quotient(at, plan.reciprocal), part = 0;
+  const int column = at - row * width;
+  while (column >= static_cast<int>(plan.offset[part + 1])) ++part;
+  Unit* here = reinterpret_cast<Unit*>(plan.part[part]) + (first_row + row) * plan.units[part] +
+               (column - static_cast<int>(plan.offset[part]));
+  if constexpr (kCount == 1) {
+    if (kSplit) *here = __ldg(whole);
+    else *whole = __ldg(here);
+    return;
+  } else {
+    const int left = static_cast<int>(plan.offset[part + 1]) - column;
+    do {
+      if (++part == plan.parts) part = 0, ++row;
+    } while (plan.units[part] == 0);
+    const Unit* next =
+        reinterpret_cast<const Unit*>(plan.part[part]) + (first_row + row) * plan.units[part] - left;
+    if (at + kCount > end) {  // the last of all
+      for (int k = 0; at + k < end; ++k) whole[k] = (k < left ? here : next)[k];
+      return;
+    }
+    Unit units[kCount];
+#pragma unroll
+    for (int k = 0; k < kCount; ++k) units[k] = __ldg((k < left ? here : next) + k);
+    uint4 value;
+    memcpy(&value, units, 16);
+    *reinterpret_cast<uint4*>(whole) = value;
+  }
 }
 
 // The bytes first..last-1 of the 16 that begin at `start`, which need not be aligned; others are rubbish. Only
@@ -162,33 +214,6 @@ __global__ void __launch_bounds__(kThreads) ShiftConcatKernel(const __grid_const
   }
 }
 
-// at / width for at * width < 2^32, by reciprocal = ceil(2^32 / width): a division takes several times as long.
-__device__ inline int Quotient(int at, uint32_t reciprocal) {
-  return static_cast<int>(__umulhi(static_cast<uint32_t>(at), reciprocal));
-}
-
-// ShiftConcatKernel for short rows: a block takes plan.block_rows of them, a multiple of 8, so that with rows of 2
-// bytes and more every block begins at a multiple of 16, and no thread divides by what it cannot know before.
-__global__ void __launch_bounds__(kRowsThreads) ShiftRowsKernel(const __grid_constant__ Plan plan) {
-  const int width = static_cast<int>(plan.offset[plan.parts]);
-  const int64_t first_row = blockIdx.x * plan.block_rows;
-  const int end = static_cast<int>(min(plan.block_rows, plan.rows - first_row)) * width;
-  char* whole = plan.whole + first_row * width;
-  for (int at = threadIdx.x * 16; at < end; at += kRowsThreads * 16) {
-    int row = Quotient(at, plan.reciprocal), part = 0;
-    const int column = at - row * width;
-    while (column >= static_cast<int>(plan.offset[part + 1])) ++part;
-    const char* here = plan.part[part] + (first_row + row) * plan.units[part] +
-                       (column - static_cast<int>(plan.offset[part]));
-    const int left = min(static_cast<int>(plan.offset[part + 1]) - column, 16);
-    do {
-      if (++part == plan.parts) part = 0, ++row;
-    } while (plan.units[part] == 0);
-    const char* next = plan.part[part] + (first_row + row) * plan.units[part];
-    Store(whole, at, end, Gather(here, left, next, min(end - at, 16)));
-  }
-}
-
 // A block takes a share of a row for all parts. A vector belongs to the block of its first byte.
 __global__ void __launch_bounds__(kThreads) ShiftSplitKernel(const __grid_constant__ Plan plan) {
   const int64_t width = plan.offset[plan.parts], row = blockIdx.x / plan.chunks, chunk = blockIdx.x % plan.chunks;
@@ -217,7 +242,7 @@ __device__ inline ulonglong2 LoadShared(const char* start) {
           found[2] | static_cast<unsigned long long>(found[3]) << 32};
 }
 
-// As Gather, from shared memory: there more may be read than is wanted.
+// As Gather, from shared memory: there more may be read than is wanted, up to 19 bytes from where it begins.
 __device__ inline ulonglong2 GatherShared(const char* here, int left, const char* next, int wanted) {
   const ulonglong2 value = LoadShared(here);
   if (left >= wanted) return value;
@@ -225,36 +250,30 @@ __device__ inline ulonglong2 GatherShared(const char* here, int left, const char
   return Merge(value, rest, left);
 }
 
-// Units are bytes. A block takes plan.block_rows rows and, as its last vectors may reach into it, one more. The
-// stage begins 16 bytes into shared memory: a second piece is read from `left` bytes before it.
+// Units are bytes. A block takes plan.block_rows rows; its vectors are dealt out over all parts.
 __global__ void __launch_bounds__(kThreads) StagedSplitKernel(const __grid_constant__ Plan plan) {
   extern __shared__ uint4 stage[];
   const int width = static_cast<int>(plan.offset[plan.parts]);
   const int64_t first_row = blockIdx.x * plan.block_rows;
-  const int64_t last_row = min(first_row + plan.block_rows, plan.rows);
+  const int rows = static_cast<int>(min(plan.block_rows, plan.rows - first_row));
   const char* start = plan.whole + first_row * width;
-  const int bytes = static_cast<int>(min(last_row + 1, plan.rows) - first_row) * width;
   const int skew = reinterpret_cast<uintptr_t>(start) & 15;
-  for (int i = threadIdx.x; i * 16 < skew + bytes; i += kThreads)
-    __pipeline_memcpy_async(stage + 1 + i, start - skew + 16 * i, 16);
+  for (int i = threadIdx.x; i * 16 < skew + rows * width; i += kThreads)
+    __pipeline_memcpy_async(stage + i, start - skew + 16 * i, 16);
   __pipeline_commit();
   __pipeline_wait_prior(0);
   __syncthreads();
-  const char* shared = reinterpret_cast<const char*>(stage + 1) + skew;
-  for (int part = 0; part < plan.parts; ++part) {
-    const int row_bytes = static_cast<int>(plan.units[part]), from = static_cast<int>(plan.offset[part]);
-    if (row_bytes == 0) continue;
-    const int64_t first = first_row * row_bytes, count = plan.rows * row_bytes;
-    const int64_t begin = (first + 15) / 16 * 16;
-    const int lead = static_cast<int>(begin - first), end = static_cast<int>(last_row * row_bytes - begin);
-    for (int at = threadIdx.x * 16; at < end; at += kThreads * 16) {
-      const unsigned from_row = at + lead, row = from_row / static_cast<unsigned>(row_bytes);
-      const int left = static_cast<int>((row + 1) * row_bytes - from_row);
-      const char* piece_end = shared + row * width + from + row_bytes;
-      Store(plan.part[part], begin + at, count,
-            GatherShared(piece_end - left, min(left, 16), piece_end + (width - row_bytes),
-                         UpTo16(count - begin - at)));
-    }
+  const char* shared = reinterpret_cast<const char*>(stage) + skew;
+  for (int i = threadIdx.x; i < plan.vectors[plan.parts]; i += kThreads) {
+    int part = 0;
+    while (i >= plan.vectors[part + 1]) ++part;
+    const int row_bytes = static_cast<int>(plan.units[part]);
+    const int at = (i - plan.vectors[part]) * 16, end = rows * row_bytes;
+    if (at >= end) continue;  // of the last block
+    const int row = Quotient(at, plan.reciprocals[part]), column = at - row * row_bytes, left = row_bytes - column;
+    const char* here = shared + row * width + static_cast<int>(plan.offset[part]) + column;
+    Store(plan.part[part] + first_row * row_bytes, at, end,
+          GatherShared(here, min(left, 16), here + left + (width - row_bytes), min(end - at, 16)));
   }
 }
 
@@ -297,6 +316,24 @@ const char* Launch(Kernel kernel, const Plan& plan, int64_t blocks, cudaStream_t
   return error == cudaSuccess ? nullptr : cudaGetErrorString(error);
 }
 
+// Units of the plan are 16 bytes or 1; the kernel's are as wide as what all is a multiple of.
+const char* LaunchRows(Plan plan, int64_t bytes, uint64_t all, bool split, cudaStream_t stream) {
+  const int64_t unit = all % 16 == 0 ? 16 : all % 8 == 0 ? 8 : all % 4 == 0 ? 4 : 2;
+  const int64_t units = plan.offset[plan.parts], wider = units * unit / bytes;  // than the plan's
+  for (int i = 0; i < plan.parts; ++i) {
+    plan.units[i] /= wider;
+    plan.offset[i + 1] /= wider;
+  }
+  plan.block_rows = std::max<int64_t>(1, (kRowsTile / bytes + kRowsUnit / 2) / kRowsUnit) * kRowsUnit;
+  plan.reciprocal = Reciprocal(units / wider);
+  const int64_t blocks = (plan.rows + plan.block_rows - 1) / plan.block_rows;
+  const int threads = static_cast<int>((plan.block_rows * bytes + 511) / 512 * 32);
+  const Kernel kernel = unit == 16 ? (split ? RowsKernel<uint4, true> : RowsKernel<uint4, false>)
+                        : unit == 8 ? RowsKernel<uint2, false>
+                        : unit == 4 ? RowsKernel<uint32_t, false> : RowsKernel<uint16_t, false>;
+  return Launch(kernel, plan, blocks, stream, 0, threads);
+}
+
 const char* Copy(const Layout& layout, const char* const* parts, const char* whole, bool split,
                  cudaStream_t stream) {
   uint64_t all = reinterpret_cast<uint64_t>(whole);  // its low bits: what everything is a multiple of
@@ -310,7 +347,7 @@ const char* Copy(const Layout& layout, const char* const* parts, const char* who
   }
   const bool vectors = all % 16 == 0, shift = !vectors && !short_rows && destinations % 16 == 0;
   const int unit = vectors ? 16 : shift ? 1 : all % 8 == 0 ? 8 : all % 4 == 0 ? 4 : 2;
-  if (!shift && all % unit) return "an address or a row that is no multiple of 2 bytes";
+  if (all % 2) return "an address or a row that is no multiple of 2 bytes";
 
   Plan plan = {};
   plan.parts = layout.parts;
@@ -322,21 +359,23 @@ const char* Copy(const Layout& layout, const char* const* parts, const char* who
     plan.units[i] = layout.row_bytes[i] / unit;
     plan.offset[i + 1] = layout.offset[i + 1] / unit;
   }
-  const int64_t width = plan.offset[plan.parts];
+  const int64_t width = plan.offset[plan.parts], bytes = width * unit;
+  if (plan.rows * width == 0) return nullptr;
+  // Of a single unit there is no reciprocal.
+  if ((vectors || (shift && !split)) && bytes <= kRowsWidth && bytes > 16)
+    return LaunchRows(plan, bytes, all, split, stream);
+  if (shift && split && width <= kStagedWidth) {
+    plan.block_rows = std::max<int64_t>(1, kStagedTile / width / kRowsUnit) * kRowsUnit;
+    for (int i = 0; i < plan.parts; ++i) {
+      plan.vectors[i + 1] = plan.vectors[i] + static_cast<int>(plan.block_rows * plan.units[i] / 16);
+      if (plan.units[i]) plan.reciprocals[i] = Reciprocal(plan.units[i]);
+    }
+    const int64_t blocks = (plan.rows + plan.block_rows - 1) / plan.block_rows;
+    return Launch(StagedSplitKernel, plan, blocks, stream, plan.block_rows * width + 48);
+  }
   int64_t blocks = (plan.rows * width + tile - 1) / tile;
   const bool narrow = width + tile < int64_t{1} << 31;
   if (vectors) return Launch(ChooseVector(split, narrow), plan, blocks, stream);
-  if (shift && split && width <= kStagedWidth) {
-    plan.block_rows = std::max<int64_t>(kStagedRows, kStagedTile / width);
-    blocks = (plan.rows + plan.block_rows - 1) / plan.block_rows;
-    return Launch(StagedSplitKernel, plan, blocks, stream, (plan.block_rows + 1) * width + 64);
-  }
-  if (shift && !split && width * kRowsUnit <= kRowsTile && all % 2 == 0) {
-    plan.block_rows = kRowsTile / width / kRowsUnit * kRowsUnit;
-    plan.reciprocal = static_cast<uint32_t>((int64_t{1} << 32) / width + 1);
-    blocks = (plan.rows + plan.block_rows - 1) / plan.block_rows;
-    return Launch(ShiftRowsKernel, plan, blocks, stream, 0, kRowsThreads);
-  }
   if (shift && split) {
     plan.chunks = std::max<int64_t>(1, width / kShiftTile);
     blocks = plan.rows * plan.chunks;

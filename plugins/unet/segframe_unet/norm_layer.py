@@ -19,8 +19,8 @@ class BatchNormalization(keras.layers.BatchNormalization):
     """keras.layers.BatchNormalization by TensorFlow's own operation for it, in a run's steps without XLA.
 
     Keras composes it of a dozen operations, each of which reads and writes whole feature maps. XLA makes one
-    of them; TensorFlow alone does not. With this whole training steps take 0.73 to 0.95 of the time on two
-    CPU cores, predictions 0.93 to 1.00; on an H200 0.77 to 0.86 and 0.67 to 0.78 (benchmarks/batch_norm.py,
+    of them; TensorFlow alone does not. With this whole training steps take 0.77 to 0.93 of the time on two
+    CPU cores, predictions 0.86 to 0.98; on an H200 0.77 to 0.86 and 0.67 to 0.78 (benchmarks/batch_norm.py,
     results/batch_norm_cpu.json, batch_norm_h200.json). Outputs, gradients and running statistics are those of
     Keras to rounding, the arguments and the places of weights in files are the same.
 

@@ -2,8 +2,8 @@
 
 Of stride 1 it takes a quarter of the multiplications, transposed of stride 2 nine sixteenths (cc/conv.h).
 Whole training steps take 0.44 to 0.61 of the time, predictions, with what conv_fusion joins, 0.39 to 0.57
-(two cores, benchmarks/conv.py, results/conv_cpu.json). Its results are TensorFlow's to rounding: the largest error of any number is up to
-6e-5 of the root mean square of all, where TensorFlow's is up to 1e-5.
+(two cores, benchmarks/conv.py, results/conv_cpu.json). Its results are TensorFlow's to rounding: the largest
+error of any number is up to 6e-5 of the root mean square of all, where TensorFlow's is up to 1e-5.
 """
 
 from __future__ import annotations

@@ -108,7 +108,7 @@ def _gradients(op, upstream):
     if len(op.inputs) > 2 or op.get_attr("relu"):
         with tf.GradientTape() as tape:
             tape.watch(op.inputs)
-            out = _one_by_one(list(op.inputs), kind, op.get_attr("relu"))
+            out = _one_by_one(op, kind)
         return tape.gradient(out, op.inputs, upstream)
     images, kernel = op.inputs
     to_images = operation([upstream], [kernel], BACK[kind])
@@ -121,19 +121,19 @@ def _gradients(op, upstream):
     return to_images, to_kernel
 
 
-def _one_by_one(inputs: list[tf.Tensor], kind: str, relu: bool) -> tf.Tensor:
+def _one_by_one(op, kind: str) -> tf.Tensor:
     """The same by operations that do one thing each."""
-    maps = [each for each in inputs if each.shape.rank == 4]
-    finish = inputs[len(maps) :]
-    kernels = [maps.pop() for _ in range(2 if kind == "double_same" else 1)]
-    out = convolve(tf.concat(maps, -1), kernels.pop(), "double" if kind == "double_same" else kind)
-    if kernels:
-        out = convolve(out, kernels.pop(), "same")
+    inputs, images, kernels = list(op.inputs), op.get_attr("parts"), op.get_attr("layers")
+    finish = inputs[images + kernels :]
+    first = "double" if kind == "double_same" else kind
+    out = convolve(tf.concat(inputs[:images], -1), inputs[images], first)
+    if kernels > 1:
+        out = convolve(out, inputs[images + 1], "same")
     if len(finish) == 3:
         out = (out - finish[0]) * finish[1] + finish[2]
     elif finish:
         out = out + finish[0]
-    return tf.nn.relu(out) if relu else out
+    return tf.nn.relu(out) if op.get_attr("relu") else out
 
 
 @tf.RegisterGradient("SegframeConvFilters")

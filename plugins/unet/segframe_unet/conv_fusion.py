@@ -2,13 +2,17 @@
 
 Batch normalisation, bias and ReLU, a concatenation, a transposed convolution: each by itself reads and writes
 whole feature maps. A layer looks at what made the tensor that it is given, and where that is a compiled
-convolution it returns another operation of both; the first is left without use, and TensorFlow drops it.
+convolution it returns another operation of both. The first is left without use and dropped, unless something
+else looks at it too: then it is computed by itself as well. A gradient to what lies between the two is None;
+to images and weights it is whole.
 
 A transposed convolution and a convolution right after it are one convolution with other filters, the
 composition of both, but for the first row and column. It multiplies four tenths as much. Where that is worth
-composing the filters is asked at run time, of the actual sizes (cc/conv_composed.h).
+composing the filters is asked at run time, of the actual sizes (cc/conv_composed.h); they are kept, half as
+much memory again as a U-Net's weights.
 
-Only where a layer is called with training=False, in a run's own graphs.
+Only where nothing is learned (a layer is called with training=False; normalisation, too, with None), in a
+run's own graphs, and within one graph.
 """
 
 from __future__ import annotations
@@ -18,15 +22,13 @@ import tensorflow as tf
 from segframe_unet import conv
 
 
-def convolve(images: tf.Tensor, kernel: tf.Tensor, kind: conv.Kind) -> tf.Tensor:
-    """conv.convolve, of what `images` were made of where that is possible."""
+def convolve(images: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+    """conv.convolve of kind "same", of what `images` were made of where that is possible."""
     made_by = _op(images)
-    if kind == "same" and made_by is not None:
-        if _is_conv(made_by) and made_by.get_attr("kind") == b"double" and can_finish(images):
-            before, doubling = made_by.inputs
-            return conv.operation([before], [doubling, kernel], "double_same")
-        return conv.operation(_parts(made_by) or [images], [kernel], "same")
-    return conv.convolve(images, kernel, kind)
+    if made_by is not None and can_finish(images) and made_by.get_attr("kind") == b"double":
+        before, doubling = made_by.inputs
+        return conv.operation([before], [doubling, kernel], "double_same")
+    return conv.operation(_parts(made_by) or [images], [kernel], "same")
 
 
 def can_finish(maps: tf.Tensor, relu: bool = False) -> bool:
@@ -36,7 +38,7 @@ def can_finish(maps: tf.Tensor, relu: bool = False) -> bool:
         relu: only a ReLU is to be taken in, which comes last.
     """
     made_by = _op(maps)
-    if made_by is None or not _is_conv(made_by) or made_by.get_attr("relu"):
+    if made_by is None or made_by.type != "SegframeConv" or made_by.get_attr("relu"):
         return False
     return relu or made_by.get_attr("steps") == 0
 
@@ -65,17 +67,14 @@ def finished(
 
 
 def _op(tensor: tf.Tensor) -> tf.Operation | None:
-    """What made it; None outside of graphs."""
-    return getattr(tensor, "op", None)
+    """What made it in the graph that is traced now; None outside of graphs."""
+    op = getattr(tensor, "op", None)
+    return op if op is not None and op.graph is tf.compat.v1.get_default_graph() else None
 
 
-def _is_conv(op: tf.Operation) -> bool:
-    return op.type == "SegframeConv"
-
-
-def _parts(op: tf.Operation) -> list[tf.Tensor]:
+def _parts(op: tf.Operation | None) -> list[tf.Tensor]:
     """What a concatenation along the channels joins, if the compiled op takes each of it; else nothing."""
-    if op.type not in ("SegframeConcat", "ConcatV2"):
+    if op is None or op.type not in ("SegframeConcat", "ConcatV2"):
         return []
     parts = list(op.inputs)
     if op.type == "ConcatV2":
@@ -84,5 +83,5 @@ def _parts(op: tf.Operation) -> list[tf.Tensor]:
             return []
     elif op.get_attr("data_format") != b"NHWC":
         return []
-    taken = (part.shape[-1] is not None and part.shape[-1] % conv.CHANNELS == 0 for part in parts)
+    taken = (part.shape[-1] and part.shape[-1] % conv.CHANNELS == 0 for part in parts)
     return parts if len(parts) <= conv.MOST_PARTS and all(taken) else []

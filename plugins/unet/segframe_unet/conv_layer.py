@@ -23,8 +23,11 @@ class Conv2D(keras.layers.Conv2D):
     def call(self, images, training=None):
         if not self.is_compiled(images.shape[-1]):
             return super().call(images)
-        convolve = conv_fusion.convolve if training is False else conv.convolve
-        return self.finished(convolve(images, self.kernel, "same"), training)
+        if training is False:
+            maps = conv_fusion.convolve(images, self.kernel)
+        else:
+            maps = conv.convolve(images, self.kernel, "same")
+        return self.finished(maps, training)
 
     def is_compiled(self, channels: int | None) -> bool:
         """Whether the compiled op is to convolve maps of so many channels here."""

@@ -36,9 +36,36 @@ def check(operations) -> None:
             found = (compute().numpy() for compute in ours(operations, kind, *tensors(kind, *shape)))
             names = ("values", "images", "filters")
             for name, one, other in zip(names, found, exact(kind, *shape), strict=True):
-                scale = np.sqrt(np.mean(np.square(other)))
-                if one.shape != other.shape or not np.abs(one - other).max() <= LARGEST_ERROR * scale:
-                    raise WrongError(f"convolution, {kind} {shape}: {name}")
+                _compare(one, other, f"{kind} {shape}: {name}")
+    _check_joined(operations)
+
+
+def _check_joined(operations) -> None:
+    """What conv_fusion joins: two parts, two convolutions by composed filters, and what comes after."""
+    images, doubling, _ = tensors("double", 2, 40, 52, 32, 48)
+    kernel = tensors("same", 1, 1, 1, 48, 16)[1]
+    finish = list(tensors("same", 1, 1, 1, 16, 16)[1][0, 0, :3])
+    apart = _in_float64("same", _in_float64("double", *_float64(images, doubling)), *_float64(kernel))
+    subtract, multiply, add = _float64(*finish)
+    joined = operations.segframe_conv(
+        images=[images], filters=[doubling, kernel], finish=finish, kind="double_same", relu=True
+    )
+    wanted = tf.nn.relu((apart - subtract) * multiply + add)
+    _compare(joined.numpy(), wanted.numpy(), "joined, composed")
+    parts = [images[..., :16], images[..., 16:]]
+    kernel = tensors("same", 1, 1, 1, 32, 48)[1]
+    joined = operations.segframe_conv(images=parts, filters=[kernel], finish=[], kind="same", relu=False)
+    _compare(joined.numpy(), _in_float64("same", *_float64(images, kernel)).numpy(), "joined, parts")
+
+
+def _compare(one: np.ndarray, other: np.ndarray, what: str) -> None:
+    scale = np.sqrt(np.mean(np.square(other)))
+    if one.shape != other.shape or not np.abs(one - other).max() <= LARGEST_ERROR * scale:
+        raise WrongError(f"convolution, {what}")
+
+
+def _float64(*given: tf.Tensor) -> list[tf.Tensor]:
+    return [tf.cast(each, tf.float64) for each in given]
 
 
 def measure(operations) -> dict[str, list[list[Any]]]:

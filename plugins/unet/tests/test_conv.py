@@ -220,20 +220,24 @@ def test_shapes_are_known_as_far_as_they_can_be(kind, size):
 
 
 class WrongPlace:
-    """Convolves by filters that are turned round."""
+    """Convolves by filters that are turned round, for some kinds."""
 
-    def __init__(self, operations):
+    def __init__(self, operations, *kinds):
+        self.kinds = kinds
         self.segframe_conv_filters = operations.segframe_conv_filters
         self.real = operations.segframe_conv
 
-    def segframe_conv(self, images, filters, finish, kind):
-        return self.real(images=images, filters=[tf.reverse(filters[0], [0])], finish=finish, kind=kind)
+    def segframe_conv(self, images, filters, finish, kind, relu=False):
+        turned = [tf.reverse(filters[-1], [0])] if kind in self.kinds else filters[-1:]
+        return self.real(images=images, filters=[*filters[:-1], *turned], finish=finish, kind=kind, relu=relu)
 
 
 def test_a_trial_finds_an_op_that_is_wrong(operations):
     conv_trial.check(operations)
     with pytest.raises(ops_trial.WrongError, match="convolution, same .*: values"):
-        conv_trial.check(WrongPlace(operations))
+        conv_trial.check(WrongPlace(operations, "same"))
+    with pytest.raises(ops_trial.WrongError, match="convolution, joined, composed"):
+        conv_trial.check(WrongPlace(operations, "double_same"))
 
 
 LAYERS = {

@@ -27,7 +27,7 @@ COMPOSED = [
     (1, 40, 52, 16, 16, 16),
     (2, 37, 26, 32, 48, 16),
     (1, 20, 31, 16, 32, 80),
-    (1, 2, 300, 16, 16, 16),
+    (1, 13, 300, 16, 16, 16),
 ]
 APART = [(1, 1, 1, 16, 16, 16), (2, 3, 5, 96, 64, 32), (1, 1, 40, 16, 32, 16)]
 
@@ -218,6 +218,7 @@ def test_empty_batches():
         ([(1, 4, 4, 16)], [(3, 3, 16, 16)], "double_same", [], "filters for each layer"),
         ([(1, 4, 4, 16)], [(3, 3, 16, 16)] * 2, "same", [], "filters for each layer"),
         ([(1, 4, 4, 16)], [(3, 3, 32, 16), (3, 3, 16, 16)], "double_same", [], "for the images' channels"),
+        ([(1, 4, 4, 16)], [(3, 3, 0, 16)] * 2, "double_same", [], "for the images' channels"),
         ([(1, 4, 4, 16)], [(3, 3, 16, 32)], "same", [32, 32], "0, 1 or 3"),
         ([(1, 4, 4, 16)], [(3, 3, 16, 32)], "same", [16], "each of 32 channels"),
     ],
@@ -325,7 +326,7 @@ def test_a_relu_ends_what_is_taken_in(in_use):
     assert_close(graph(), theirs)
 
 
-@pytest.mark.parametrize("axis, channels", [(1, (16, 16)), (-1, (16, 8))])
+@pytest.mark.parametrize("axis, channels", [(1, (16, 16)), (-1, (16, 8)), (-1, (16, 0))])
 def test_other_concatenations_stay(in_use, axis, channels):
     parts = [numbers(1, 8, 8, number) for number in channels]
     layer = PartsConv2D(16, 3, padding="same", use_bias=False)
@@ -333,7 +334,24 @@ def test_other_concatenations_stay(in_use, axis, channels):
     with custom_ops(True):
         graph = tf.function(lambda: layer([tf.concat(parts, axis)], training=False)).get_concrete_function()
     found, _ = convolutions(graph.graph)
-    assert found == ([("same", 1, 0, False)] if axis == 1 else [])
+    assert found == ([] if channels == (16, 8) else [("same", 1, 0, False)])
+    assert_close(graph(), layer([tf.concat(parts, axis)]))
+
+
+def test_nothing_is_taken_into_another_graph(in_use):
+    """What is computed before a loop stays there."""
+    layer, images = PartsConv2D(16, 3, padding="same", use_bias=False), numbers(1, 8, 8, 16)
+    theirs = 3 * ReLU()(layer([images]))
+
+    def thrice():
+        maps = layer([images], training=False)
+        again = lambda _, total: (_ + 1, total + ReLU()(maps, training=False))  # noqa: E731
+        return tf.while_loop(lambda turn, _: turn < 3, again, (0, tf.zeros_like(maps)))[1]
+
+    with custom_ops(True):
+        graph = tf.function(thrice).get_concrete_function()
+    assert convolutions(graph.graph)[0] == [("same", 1, 0, False)]
+    assert_close(graph(), theirs)
 
 
 def test_outside_of_graphs_nothing_is_taken_in():

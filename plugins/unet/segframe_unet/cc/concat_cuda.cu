@@ -6,12 +6,12 @@
 #include "concat.h"
 
 // By what rows and addresses are multiples of:
-//   RowsKernel         rows of up to 2 KB: a thread makes 16 bytes of the whole of what lies in a piece or two, or, where
-//                      all is a multiple of 16 bytes, moves them either way
-//   VectorKernel       longer rows, multiples of 16 bytes: a load and a store each; a thread moves kVectors vectors, and
-//                      its loads are under way together
-//   ShiftConcatKernel  longer rows: a vector of the destination is put together from the one or two pieces of source
-//                      that it covers, loaded by aligned vectors
+//   RowsKernel         rows of up to 2 KB: a thread makes 16 bytes of the whole of what lies in a piece or two, or,
+//                      where all is a multiple of 16 bytes, moves them either way
+//   VectorKernel       longer rows, and those of 16 bytes, multiples of 16: a load and a store each; a thread moves
+//                      kVectors vectors, and its loads are under way together
+//   ShiftConcatKernel  other longer rows: a vector of the destination is put together from the one or two pieces of
+//                      source that it covers, loaded by aligned vectors
 //   StagedSplitKernel  the way back: the same, but a block brings its rows to shared memory first, as the pieces of
 //                      a part lie far apart in the whole
 //   ShiftSplitKernel   the same without shared memory, for rows that are too long for it

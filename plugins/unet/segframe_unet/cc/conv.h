@@ -17,8 +17,9 @@ enum class ConvKind {
   kSameBack,    // its gradient to the images: gets maps of `filters` channels, gives `channels`
   kDouble,      // transposed, stride 2: out[2i - 1 + k] += in[i] * w[k]; filters (3, 3, filters, channels)
   kDoubleBack,  // its gradient to the images: a convolution of stride 2 with a zero before the first pixel
-  kSubpixel,    // kSame with filters for the four pixels that each pixel becomes, in the order of rows: (3, 3, channels,
-                // 4 * filters). Those of odd rows and columns have zeros as their first taps, and do without them.
+  kSubpixel,    // kSame with filters for the four pixels that each pixel becomes, in the order of rows: (3, 3,
+                // channels, 4 * filters). Those of odd rows and columns have zeros as their first taps, and do
+                // without them.
 };
 
 constexpr int kMaxConvParts = 8;
@@ -40,7 +41,8 @@ struct ConvFinish {
 struct Conv {
   ConvKind kind;
   int64_t batch, height, width;  // of the images that come in; even for kDoubleBack
-  int64_t in, out;               // channels of images and of filters, multiples of kConvChannels; 4 times that: kSubpixel
+  int64_t in, out;               // channels of images and of filters, multiples of kConvChannels; of kSubpixel's
+                                 // filters, 4 times that
 };
 
 // kDouble and then kSame make the same as one kSubpixel, with other filters, but for the first row and column: there

@@ -51,8 +51,9 @@ void Edge(OpKernelContext* context, const ConvCode& code, const Both& of, bool r
   OP_REQUIRES_OK(context, context->allocate_temp(tensorflow::DT_FLOAT, shape, &of_images));
   OP_REQUIRES_OK(context, context->allocate_temp(tensorflow::DT_FLOAT, out_shape, &of_out));
   float *images = of_images.flat<float>().data(), *found = of_out.flat<float>().data();
-  // (lines, pixels of a line's part) of what is there, of the strip, and what of it is taken.
-  const auto copy = [](const float* from, int64_t from_line, float* to, int64_t to_line, int64_t lines, int64_t count) {
+  // Of each line the first `count` numbers; lines begin from_line and to_line numbers apart.
+  const auto copy = [](const float* from, int64_t from_line, float* to, int64_t to_line, int64_t lines,
+                       int64_t count) {
     for (int64_t line = 0; line < lines; ++line)
       std::copy_n(from + line * from_line, count, to + line * to_line);
   };
@@ -68,14 +69,15 @@ void Edge(OpKernelContext* context, const ConvCode& code, const Both& of, bool r
        out_lines, taken);
 }
 
-// Multiplications that are left of both, in the tiles of 4x4 that make 8x8: one after the other, and composed. Composing
-// the filters counts a sixteenth: with the same ones more images are computed. The batch does not count: an image has
-// the same bits in every one.
+// Multiplications that are left of both, in the tiles of 4x4 that make 8x8: one after the other, and composed with both
+// edges one after the other, for which all filters are transformed again. Composing the filters counts a sixteenth:
+// with the same ones more images are computed. The batch does not count: an image has the same bits in every one.
 bool ComposedIsLess(const Both& of) {
-  const double tiles = 1. * ((of.height + 3) / 4) * ((of.width + 3) / 4);
+  const double rows = (of.height + 3) / 4, columns = (of.width + 3) / 4, tiles = rows * columns;
   const double in = of.sizes.in, middle = of.sizes.middle, out = of.sizes.out;
   const double apart = tiles * middle * (81 * in + 4 * 36 * out);
-  const double composed = tiles * 121 * in * out + 81. / 16 * in * middle * out;
+  const double edges = (rows + columns) * middle * (81 * in + 2 * 36 * out) + 2 * 36 * middle * (in + out);
+  const double composed = tiles * 121 * in * out + edges + 81. / 16 * in * middle * out;
   return of.height >= 2 && of.width >= 2 && composed * 1.1 < apart;
 }
 
@@ -88,6 +90,7 @@ class ComposedFilters {
     {
       tensorflow::mutex_lock lock(mutex_);
       if (kept_ && digest == digest_) return kept_;
+      kept_.reset();  // before there are others
     }
     std::shared_ptr<const Tensor> found = Everyones(digest, nullptr);
     if (!found) {
@@ -98,11 +101,11 @@ class ComposedFilters {
       context->SetStatus(status);
       if (!status.ok()) return nullptr;
       float* filters = made->flat<float>().data();
-      OnThreads(context, sizes.in / kConvChannels, 2 * 81 * kConvChannels * sizes.middle * sizes.out, 1,
-                [&](float*, int64_t first, int64_t last) {
-                  code.compose(sizes, of.doubling, of.filters, filters, first, last);
-                });
-      if (!context->status().ok()) return nullptr;
+      const auto* pool = context->device()->tensorflow_cpu_worker_threads();
+      tensorflow::Shard(pool->num_threads, pool->workers, sizes.in / kConvChannels,
+                        81 * kConvChannels * sizes.middle * sizes.out / 16, [&](int64_t first, int64_t last) {
+                          code.compose(sizes, of.doubling, of.filters, filters, first, last);
+                        });
       found = Everyones(digest, made);
     }
     tensorflow::mutex_lock lock(mutex_);

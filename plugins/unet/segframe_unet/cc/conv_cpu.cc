@@ -89,7 +89,7 @@ SEGFRAME_ONE_BODY void TransformFilters(const Conv& conv, const float* filters, 
   }
 }
 
-// What of a tile goes out: columns begin..begin + columns - 1 of the products m, which are of one pixel of four.
+// What of a tile goes out: columns begin..begin + columns - 1 of the products m; a register is of one pixel of four.
 template <typename Scheme>
 void FinishTile(const Conv& conv, const ConvFinish& finish, const Tile& tile, const float* m, int64_t begin,
                 int64_t columns, float* out) {

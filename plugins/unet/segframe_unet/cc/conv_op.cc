@@ -1,4 +1,4 @@
-// The TensorFlow side of conv.h: one operation for its four kinds. Nothing is computed here.
+// The TensorFlow side of conv.h: one operation for its kinds and what they take in. Nothing is computed here.
 #include <algorithm>
 #include <string>
 #include <utility>
@@ -193,7 +193,8 @@ class ConvOp : public tensorflow::OpKernel {
     if (!wanted_.then_same) return Convolve(context, code_, conv, parts, of_filters, finished, result);
     const Both both = {conv.batch, conv.height, conv.width, {channels, conv.out, out_channels},
                        parts.data[0], of_filters, filters[1].flat<float>().data(), finished};
-    ComposedIsLess(both) ? Composed(context, code_, both, &composed_, result) : OneAfterTheOther(context, code_, both, result);
+    if (ComposedIsLess(both)) Composed(context, code_, both, &composed_, result);
+    else OneAfterTheOther(context, code_, both, result);
   }
 
  private:
@@ -202,7 +203,7 @@ class ConvOp : public tensorflow::OpKernel {
     const int last = OutIsLast(kind) ? 3 : 2;
     *out = filters.dim_size(last);
     return filters.dim_size(0) == 3 && filters.dim_size(1) == 3 && filters.dim_size(5 - last) == channels &&
-           *out % kConvChannels == 0;
+           channels > 0 && *out % kConvChannels == 0;
   }
   static absl::Status Channels(const Tensor& images, const Tensor& filters) {
     return InvalidArgument("segframe conv: expected 3x3 filters for the images' channels, all in multiples of ",

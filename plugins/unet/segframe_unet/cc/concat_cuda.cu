@@ -316,6 +316,11 @@ const char* Launch(Kernel kernel, const Plan& plan, int64_t blocks, cudaStream_t
   return error == cudaSuccess ? nullptr : cudaGetErrorString(error);
 }
 
+// Rows of a block that takes about `tile` bytes.
+int64_t BlockRows(int64_t tile, int64_t row_bytes) {
+  return std::max<int64_t>(1, (tile / row_bytes + kRowsUnit / 2) / kRowsUnit) * kRowsUnit;
+}
+
 // Units of the plan are 16 bytes or 1; the kernel's are as wide as what all is a multiple of.
 const char* LaunchRows(Plan plan, int64_t bytes, uint64_t all, bool split, cudaStream_t stream) {
   const int64_t unit = all % 16 == 0 ? 16 : all % 8 == 0 ? 8 : all % 4 == 0 ? 4 : 2;
@@ -324,7 +329,7 @@ const char* LaunchRows(Plan plan, int64_t bytes, uint64_t all, bool split, cudaS
     plan.units[i] /= wider;
     plan.offset[i + 1] /= wider;
   }
-  plan.block_rows = std::max<int64_t>(1, (kRowsTile / bytes + kRowsUnit / 2) / kRowsUnit) * kRowsUnit;
+  plan.block_rows = BlockRows(kRowsTile, bytes);
   plan.reciprocal = Reciprocal(units / wider);
   const int64_t blocks = (plan.rows + plan.block_rows - 1) / plan.block_rows;
   const int threads = static_cast<int>((plan.block_rows * bytes + 511) / 512 * 32);
@@ -365,7 +370,7 @@ const char* Copy(const Layout& layout, const char* const* parts, const char* who
   if ((vectors || (shift && !split)) && bytes <= kRowsWidth && bytes > 16)
     return LaunchRows(plan, bytes, all, split, stream);
   if (shift && split && width <= kStagedWidth) {
-    plan.block_rows = std::max<int64_t>(1, kStagedTile / width / kRowsUnit) * kRowsUnit;
+    plan.block_rows = BlockRows(kStagedTile, width);
     for (int i = 0; i < plan.parts; ++i) {
       plan.vectors[i + 1] = plan.vectors[i] + static_cast<int>(plan.block_rows * plan.units[i] / 16);
       if (plan.units[i]) plan.reciprocals[i] = Reciprocal(plan.units[i]);

@@ -48,12 +48,16 @@ def concat(
         ops_build.operations()
         return _concat(parts, data_format, PASSES)
     if implementation == "auto" and custom_ops_allowed():
-        return _concat(parts, data_format, compiled_passes(parts))
+        return _concat(parts, data_format, compiled_passes(parts, data_format))
     return tf.concat(parts, AXES[data_format])
 
 
-def compiled_passes(parts: Sequence[tf.Tensor]) -> tuple[str, ...]:
-    """Which of forward ("concat") and backward ("split") the compiled op computes here; says it once."""
+def compiled_passes(parts: Sequence[tf.Tensor], data_format: str = "NHWC") -> tuple[str, ...]:
+    """Which of forward ("concat") and backward ("split") the compiled op computes here; says it once.
+
+    On a CPU not forward where a pixel of a part is no multiple of 16 bytes: such maps cannot be stored past
+    the cache, and the op takes 0.97 to 1.05 of tf.concat's time (benchmarks/results/concat_cpu.json).
+    """
     build = ops_build.build()
     device = "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
     if build.problem or device not in build.ratios:
@@ -63,8 +67,12 @@ def compiled_passes(parts: Sequence[tf.Tensor]) -> tuple[str, ...]:
     elements = [part.shape.num_elements() for part in parts]
     size = None if None in elements else sum(elements) * parts[0].dtype.size
     ratios = build.ratios[device].get(parts[0].dtype.name, {})
+    uneven = data_format == "NHWC" and any((part.shape[3] or 1) * part.dtype.size % 16 for part in parts)
+    if uneven and device == "CPU":
+        ratios = {"split": ratios.get("split", [])}
     passes = tuple(name for name in PASSES if faster(ratios.get(name, []), size))
-    _say(f"Concat, {parts[0].dtype.name} on the {device}: {describe(ratios)} (measured: segframe ops).")
+    kind = f"{'uneven parts, ' if uneven else ''}{parts[0].dtype.name} on the {device}"
+    _say(f"Concat, {kind}: {describe(ratios)} (measured: segframe ops).")
     return passes
 
 

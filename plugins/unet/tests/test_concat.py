@@ -193,7 +193,7 @@ def test_auto_takes_it_where_it_was_measured_to_be_faster(monkeypatch, ratio, ex
             value = concat([a, b])
         return tape.gradient(value, a)
 
-    parts = distinct(3, (2, 3), "float32")
+    parts = distinct(3, (8, 4), "float32")
     with custom_ops(True):
         assert expected <= ops_of(step, *parts)
     assert {"ConcatV2", "Slice"} <= ops_of(step, *parts)  # outside a run's steps
@@ -204,7 +204,7 @@ def test_forward_and_gradient_are_chosen_one_by_one(monkeypatch, forward):
     ratios = {"concat": [(1000, 0.9 if forward else 1.1)], "split": [(1000, 1.1 if forward else 0.9)]}
     build = ops_build.Build(ratios={DEVICE: {"float32": ratios}})
     monkeypatch.setattr(ops_build, "build", lambda: build)
-    parts = distinct(3, (2, 3), "float32")
+    parts = distinct(3, (8, 4), "float32")
     with custom_ops(True), tf.GradientTape() as tape:
         tape.watch(parts)
         whole = concat(parts)
@@ -212,6 +212,22 @@ def test_forward_and_gradient_are_chosen_one_by_one(monkeypatch, forward):
     upstream = 2 * whole
     for gradient, part in zip(tape.gradient(whole, parts, output_gradients=upstream), parts, strict=True):
         assert_same_bits(gradient, 2 * part)
+
+
+@pytest.mark.parametrize(
+    "channels, dtype, uneven",
+    [((8, 4), "float32", False), ((8, 4), "float16", True), ((17, 16), "float32", True)],
+    ids=str,
+)
+def test_uneven_parts_are_joined_by_tensorflow_on_a_cpu(monkeypatch, caplog, channels, dtype, uneven):
+    ratios = {DEVICE: {dtype: {name: [(1000, 0.5)] for name in module.PASSES}}}
+    monkeypatch.setattr(ops_build, "build", lambda: ops_build.Build(ratios=ratios))
+    module._say.cache_clear()
+    with caplog.at_level("INFO"):
+        passes = module.compiled_passes(distinct(3, channels, dtype))
+    assert passes == (("split",) if uneven and DEVICE == "CPU" else module.PASSES)
+    assert ("uneven parts" in caplog.text) == uneven
+    assert module.compiled_passes(distinct(1, channels, dtype), "NCHW") == module.PASSES
 
 
 def test_without_an_op_it_is_tf_concat_and_says_why_once(monkeypatch, caplog):

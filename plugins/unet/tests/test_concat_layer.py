@@ -49,7 +49,7 @@ def test_mixed_precision_joins_in_the_compute_dtype():
 def graph(request, monkeypatch):
     """The U-Net as a function that holds the op, or not, whatever was measured here."""
     if tf.config.list_physical_devices("GPU"):
-        pytest.skip("a GPU does not repeat a step's bits; the op's own: test_concat_gpu.py")
+        pytest.skip("a GPU does not repeat a network's bits; the op's own: test_concat_gpu.py")
     if request.param and ops_build.build().problem:
         pytest.skip(ops_build.build().problem)
     ratio = 0.5 if request.param else 2.0

@@ -8,8 +8,8 @@ to images and weights it is whole.
 
 A transposed convolution and a convolution right after it are one convolution with other filters, the
 composition of both, but for the first row and column. It multiplies four tenths as much. Where that is worth
-composing the filters is asked at run time, of the actual sizes (cc/conv_composed.h); they are kept, half as
-much memory again as a U-Net's weights.
+composing the filters is asked at run time, of the actual sizes (cc/conv_composed.h); they are kept,
+which takes up to half as much memory again as a U-Net's weights.
 
 Only where nothing is learned (a layer is called with training=False; normalisation, too, with None), in a
 run's own graphs, and within one graph.

@@ -345,8 +345,11 @@ def test_nothing_is_taken_into_another_graph(in_use):
 
     def thrice():
         maps = layer([images], training=False)
-        again = lambda _, total: (_ + 1, total + ReLU()(maps, training=False))  # noqa: E731
-        return tf.while_loop(lambda turn, _: turn < 3, again, (0, tf.zeros_like(maps)))[1]
+
+        def once_more(turn, total):
+            return turn + 1, total + ReLU()(maps, training=False)
+
+        return tf.while_loop(lambda turn, _: turn < 3, once_more, (0, tf.zeros_like(maps)))[1]
 
     with custom_ops(True):
         graph = tf.function(thrice).get_concrete_function()

@@ -46,6 +46,22 @@ def test_samples_are_those_of_the_array_in_any_order_and_again(stored, dtype, tm
         np.testing.assert_array_equal(out, values[list(indices)])
 
 
+def test_what_was_shuffled_after_it_was_packed_is_left_to_hdf5(tmp_path):
+    values = np.random.default_rng(0).integers(9, size=(4, 9, 7, 3)).astype(np.float32)
+    create = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    create.set_chunk((1, 9, 7, 3))
+    create.set_deflate(4)
+    create.set_shuffle()
+    with h5py.File(tmp_path / "data.h5", "w") as file:
+        space = h5py.h5s.create_simple(values.shape)
+        h5py.h5d.create(file.id, b"images", h5py.h5t.IEEE_F32LE, space, create)
+        file["images"][:] = values
+    file = h5py.File(tmp_path / "data.h5")
+    array = StoredArray(file["images"], 1, raw_file(file))
+    assert array.filters == (1, 2) and not undone_here(array.filters) and not array.each_apart
+    np.testing.assert_array_equal(array.read(0, 4), values)
+
+
 def test_chunks_that_a_filter_left_out_stand_among_others(tmp_path):
     values = np.random.default_rng(0).integers(9, size=(6, 9, 7, 3)).astype(np.uint8)
     with h5py.File(tmp_path / "data.h5", "w") as file:
@@ -69,7 +85,7 @@ def test_memory_for_packed_bytes_is_used_again(tmp_path):
     for number, image in enumerate(values):
         image[number:] = 0
     array = array_of(tmp_path / "data.h5", values, chunks=(1, 64, 64, 3), compression="gzip")
-    buffers, asked, where = Buffers(), set(), set()
+    buffers, asked, where = Buffers(8), set(), set()
 
     def empty(shape, dtype):
         found = buffers.take(shape, dtype)

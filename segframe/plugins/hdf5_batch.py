@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from segframe.plugins.hdf5_codecs import undo
-from segframe.plugins.hdf5_raw import read_at
+from segframe.plugins.hdf5_raw import read_at_each
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,17 +37,19 @@ def read_each(
     import numpy as np
 
     assert array.raw is not None
-    targets = list(out.reshape(len(indices), -1).view(np.uint8))
-    places = [array.lies_at(index) for index in indices]
-    packed = [array.is_packed(stored) for _, stored, _ in places]
-    sizes = [stored * one for (_, stored, _), one in zip(places, packed, strict=True)]
-    memory = empty((sum(sizes),), np.uint8).data if any(packed) else memoryview(b"")
-    buffers: list[Any] = [
-        memory[end - size : end] if one else target
-        for end, size, one, target in zip(itertools.accumulate(sizes), sizes, packed, targets, strict=True)
+    size, every = array.block_bytes, (1 << len(array.filters)) - 1
+    rows = list(out.reshape(len(indices), -1).view(np.uint8))
+    offsets, stored, skipped = array.lie_at(indices)
+    packed = [
+        many != size or left_out & every != every for many, left_out in zip(stored, skipped, strict=True)
     ]
-    for (offset, _, _), buffer in zip(places, buffers, strict=True):
-        read_at(array.raw, offset, buffer)
-    for (_, _, skipped), one, buffer, target in zip(places, packed, buffers, targets, strict=True):
+    there = [many * one for many, one in zip(stored, packed, strict=True)]
+    memory = empty((sum(there),), np.uint8).data if any(packed) else memoryview(b"")
+    buffers = [
+        memory[end - many : end] if one else row.data
+        for end, many, one, row in zip(itertools.accumulate(there), there, packed, rows, strict=True)
+    ]
+    read_at_each(array.raw, offsets, buffers)
+    for buffer, left_out, one, row in zip(buffers, skipped, packed, rows, strict=True):
         if one:
-            undo(buffer, array.filters, skipped, target, array.dtype.itemsize, array.where)
+            undo(buffer, array.filters, left_out, row, array.dtype.itemsize, array.where)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -43,4 +44,12 @@ class ChunkIndex:
         if at == len(self._places) or self._places[at] != place:
             return None
         offset, size, spared = (int(column[at]) for column in self._facts)
+        return offset, size, spared
+
+    def find_each(self, places: Sequence[int]) -> tuple[list[int], list[int], list[int]] | None:
+        """Of several: their offsets, sizes and spared filters; None: one of them was not written."""
+        at = self._places.searchsorted(places)
+        if not len(self._places) or (self._places.take(at, mode="clip") != places).any():
+            return None
+        offset, size, spared = (column[at].tolist() for column in self._facts)
         return offset, size, spared

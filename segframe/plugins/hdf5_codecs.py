@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
 from segframe.errors import SegframeError
@@ -41,10 +41,17 @@ def codecs() -> dict[int, Codec]:
     return found
 
 
+@lru_cache
+def _applied(filters: tuple[int, ...], skipped: int) -> tuple[int | None, bool]:
+    """The filter that packs, if one did, and whether there is a shuffle to undo."""
+    applied = [number for place, number in enumerate(filters) if not skipped >> place & 1]
+    return next((number for number in applied if number != SHUFFLE), None), SHUFFLE in applied
+
+
 def undone_here(filters: Sequence[int]) -> bool:
     """Whether chunks with these filters need no HDF5: one that packs, after a shuffle or not."""
     packing = [number for number in filters if number != SHUFFLE]
-    return len(packing) <= 1 and all(number in codecs() for number in packing) and filters[1:2] != [SHUFFLE]
+    return len(packing) <= 1 and all(number in codecs() for number in packing) and SHUFFLE not in filters[1:2]
 
 
 def check_filters(filters: Sequence[int], where: str) -> None:
@@ -76,7 +83,7 @@ def check_filters(filters: Sequence[int], where: str) -> None:
 
 def undo(
     packed: Packed,
-    filters: Sequence[int],
+    filters: tuple[int, ...],
     skipped: int,
     out: np.ndarray,
     itemsize: int,
@@ -96,13 +103,12 @@ def undo(
     """
     import numpy as np
 
-    applied = [number for place, number in enumerate(filters) if not skipped >> place & 1]
-    shuffled = SHUFFLE in applied and itemsize > 1
-    packing = [number for number in applied if number != SHUFFLE]
+    packing, shuffled = _applied(filters, skipped & (1 << len(filters)) - 1)
+    shuffled &= itemsize > 1
     plain = np.empty_like(out) if shuffled else out
-    if packing:
+    if packing is not None:
         try:
-            there = codecs()[packing[0]](packed, plain)
+            there = codecs()[packing](packed, plain)
         except (RuntimeError, zlib.error) as error:
             raise bomb(where, out.size) from error
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -35,3 +36,13 @@ def read_at(file: io.FileIO, offset: int, out: Any) -> None:
         if not there:
             raise OSError("the file ends too early")
         left, offset = left[there:], offset + there
+
+
+def read_at_each(file: io.FileIO, offsets: Sequence[int], outs: Sequence[memoryview]) -> None:
+    """read_at of several: a call of the system each, and little else."""
+    fill = getattr(os, "preadv", lambda *_: 0)
+    number = file.fileno()
+    for offset, out in zip(offsets, outs, strict=True):
+        there = fill(number, (out,), offset)
+        if there < len(out):
+            read_at(file, offset + there, out[there:])

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from segframe.plugins.hdf5_chunk_index import ChunkIndex
@@ -28,10 +28,18 @@ LARGEST_WINDOW_CHUNK = 2**26
 DEFLATE_RATIO = 1032  # zlib's documentation, technical details
 
 
-def filters_of(array: Any) -> list[int]:
+def _largest(size: int) -> int:
+    """Bytes that a chunk of `size` may have in the file: no filter makes one larger by more than a little.
+
+    So what LZF, which is not stopped where HDF5 inflates it, can make of one is bounded.
+    """
+    return size + size // 8 + 4096
+
+
+def filters_of(array: Any) -> tuple[int, ...]:
     """HDF5's numbers of an array's filters, in the order in which they were applied."""
     create = array.id.get_create_plist()
-    return [create.get_filter(index)[0] for index in range(create.get_nfilters())]
+    return tuple(create.get_filter(index)[0] for index in range(create.get_nfilters()))
 
 
 class StoredArray:
@@ -127,25 +135,22 @@ class StoredArray:
         """Whether every sample is read at one offset here, as it is or as one chunk that is undone here."""
         return self._here and self._chunks in ((), (1, *self.shape[1:]))
 
-    def lies_at(self, index: int) -> tuple[int, int, int]:
-        """(offset, bytes, skipped filters) in `raw` of a sample of an array that is `each_apart`.
+    def lie_at(self, indices: Sequence[int]) -> tuple[list[int], list[int], list[int]]:
+        """Offsets, bytes and skipped filters in `raw` of samples of an array that is `each_apart`.
 
         Args:
-            index: inside the array, which is not checked.
+            indices: inside the array, which is not checked.
 
         Raises:
-            SegframeError: it cannot be a sample's.
+            SegframeError: one of them cannot be a sample's.
         """
+        size, many = self.block_bytes, len(indices)
         if self._offset is not None:
-            return self._offset + index * self.block_bytes, self.block_bytes, 0
-        found = self._bounded(index, self.block_bytes)
-        if found is None:
-            raise bomb(self.where, self.block_bytes)
+            return [self._offset + index * size for index in indices], [size] * many, [0] * many
+        found = self._index.find_each(indices)
+        if found is None or max(found[1]) > _largest(size):
+            raise bomb(self.where, size)
         return found
-
-    def is_packed(self, stored: int) -> bool:
-        """Whether a sample of so many stored bytes is anything but these bytes."""
-        return bool(self.filters) or stored != self.block_bytes
 
     def read_window(self, index: int, window: tuple[slice, slice]) -> np.ndarray:
         """These rows and columns of one sample: only the chunks under them are read.
@@ -224,15 +229,13 @@ class StoredArray:
         undo(packed, self.filters, skipped, out, self.dtype.itemsize, self.where)
 
     def _bounded(self, place: int, size: int) -> tuple[int, int, int] | None:
-        """As ChunkIndex.find. No filter makes a chunk larger by more than a little.
-
-        So what LZF, which is not stopped where HDF5 inflates it, can make of one is bounded.
+        """As ChunkIndex.find.
 
         Raises:
-            SegframeError: it is larger.
+            SegframeError: it is larger than any filter makes a chunk of `size` bytes.
         """
         found = self._index.find(place)
-        if found and found[1] > size + size // 8 + 4096:
+        if found and found[1] > _largest(size):
             raise bomb(self.where, size)
         return found
 

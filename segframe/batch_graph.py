@@ -1,24 +1,26 @@
-"""The tf.data graph of batches: samples read, augmented, padded; what each is, segframe.pipeline says."""
+"""The tf.data graph of augmented batches. What a batch is, segframe.pipeline says."""
 
 from __future__ import annotations
 
 import atexit
 import contextlib
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from segframe.batch import MASK_PADDING, pad_edges
-from segframe.batch_reading import BatchReader
-from segframe.dataset import Dataset
+from segframe.batch_reading import BatchReader, Group
+from segframe.batch_stream import made_ahead
 from segframe.errors import SegframeError
-from segframe.patches import Patches
-from segframe.split import Part
 
 as_it_is = tf.autograph.experimental.do_not_convert
 """AutoGraph reads the source again when it traces: an edit during a run would mix functions."""
+
+Batch = dict[str, tf.Tensor]
 
 OPEN: weakref.WeakSet[Any] = weakref.WeakSet()
 """Streams that somebody holds."""
@@ -44,66 +46,118 @@ def moving_pixels(augmentations: Sequence[Any]) -> int:
 
 
 class BatchGraph:
-    """Makes batches of samples of a data set, (position in a part, seed, segframe.patches.Cut) each.
+    """Augments batches of samples or patches that were read, as segframe.pipeline says.
 
     Args:
+        reader: of the training part; its batches are taken apart and put together again.
         image_dtype: of the samples' images.
         scale: what raw images are multiplied by before they are augmented.
-        maps, size_multiple: of segframe.pipeline.
+        size_multiple: of segframe.pipeline.
+        ahead: so many batches are read ahead.
     """
 
     def __init__(
         self,
-        dataset: Dataset,
+        reader: BatchReader,
+        augmentations: Sequence[Any],
         *,
         batch_size: int,
         size_multiple: int,
         image_dtype: tf.DType,
         scale: float,
-        maps: Mapping[str, Any],
+        ahead: int,
     ):
-        self.dataset, self.batch_size, self.size_multiple = dataset, batch_size, size_multiple
-        self.image_dtype, self.scale, self.maps = image_dtype, scale, maps
-        self._faults: list[SegframeError] = []
+        self.reader, self.augmentations, self.batch_size = reader, augmentations, batch_size
+        self.size_multiple, self.image_dtype = size_multiple, image_dtype
+        self.scale, self.ahead = scale, ahead
 
-    def iterate(self, batches: tf.data.Dataset) -> Iterator[dict[str, tf.Tensor]]:
-        """The batches, two of them read ahead; what a reader found wrong is raised as it was."""
+    def iterate(self, passes: Iterator[list[Group]]) -> Iterator[Batch]:
+        """A batch of each group, without end; two of them, and `ahead` that were read, are ready before.
 
-        def each(begun: Any) -> Iterator[dict[str, tf.Tensor]]:
+        Raises:
+            SegframeError: of the reader, as it was raised.
+        """
+        faults: list[SegframeError] = []
+        lengths: deque[int] = deque()
+
+        def groups() -> Iterator[Group]:
+            for one in passes:
+                if one:
+                    lengths.append(len(one))
+                    yield from one
+
+        read = made_ahead(self._with_seeds, groups(), self.ahead)  # the next pass while this one ends
+        first: list[dict[str, np.ndarray]] = []
+
+        def begin(_: np.ndarray) -> np.int64:
+            """The batches of the next pass."""
+            first.append(self._told(read, faults))
+            return np.int64(lengths.popleft())
+
+        def batch(_: np.ndarray) -> list[np.ndarray]:
+            return list((first.pop() if first else self._told(read, faults)).values())
+
+        def each(begun: Any) -> Iterator[Batch]:
             try:
                 yield from begun
             except tf.errors.OpError:
-                if self._faults:
-                    raise self._faults[0] from None
+                if faults:
+                    raise faults[0] from None
                 raise
+            finally:
+                with contextlib.suppress(ValueError):  # a thread is in it: it ends when nobody refers to it
+                    read.close()
 
-        stream = each(iter(batches.prefetch(2)))
+        endless = tf.data.Dataset.range(np.iinfo(np.int64).max)
+        batches = endless.flat_map(as_it_is(lambda number: self._batches(number, begin, batch)))
+        options = tf.data.Options()
+        options.experimental_optimization.map_parallelization = False  # `batch` is called in order
+        stream = each(iter(batches.prefetch(2).with_options(options)))
         OPEN.add(stream)
         return stream
 
-    def batches(
-        self,
-        part: Part,
-        samples: tf.data.Dataset,
-        augmentations: Sequence[Any] = (),
-        patches: Patches | None = None,
-    ) -> tf.data.Dataset:
-        """Batches of `samples`, (position, seed, cut) each: patches of them, or whole ones."""
-        if not patches:
-            read = self._read(part, samples.batch(self.batch_size))
-            if not augmentations:
-                return self._padded(read)
-            # Read a batch at a time and then taken apart: one call of Python, not one for each sample.
-            each = read.unbatch()
-        else:
-            each = self._read_patches(part, samples, patches)
-        as_stored = moving_pixels(augmentations)
+    @staticmethod
+    def _told(read: Iterator[dict[str, np.ndarray]], faults: list[SegframeError]) -> dict[str, np.ndarray]:
+        """The next one; TensorFlow makes an error of its own of a reader's."""
+        try:
+            return next(read)
+        except SegframeError as error:
+            faults.append(error)
+            raise
 
-        def augmented(sample: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    def _with_seeds(self, group: Group) -> dict[str, np.ndarray]:
+        return self.reader.batch(group) | {"seed": group.seeds}
+
+    def _batches(
+        self,
+        number: tf.Tensor,
+        begin: Callable[[np.ndarray], np.int64],
+        batch: Callable[[np.ndarray], list[np.ndarray]],
+    ) -> tf.data.Dataset:
+        """Those of one pass."""
+        specs = self._specs()
+        dtypes = [spec.dtype for spec in specs.values()]
+
+        # Both are called one after the other, and called stateless: with functions that have a state, tf.data
+        # does nothing ahead and nothing in parallel where TensorFlow is to be deterministic. What they are
+        # given keeps them from being taken for constants.
+        def read(at: tf.Tensor) -> Batch:
+            arrays = tf.numpy_function(batch, [at], dtypes, stateful=False)
+            return {
+                name: tf.ensure_shape(array, spec.shape)
+                for (name, spec), array in zip(specs.items(), arrays, strict=True)
+            }
+
+        # Read a batch at a time and then taken apart: a call of Python for each sample takes longer.
+        count = tf.numpy_function(begin, [number], tf.int64, stateful=False)
+        samples = tf.data.Dataset.range(count).map(as_it_is(read)).unbatch()
+        as_stored, makers = moving_pixels(self.augmentations), self.reader.makers
+
+        def augmented(sample: Batch) -> Batch:
             size, index, seed = (sample.pop(name) for name in ("size", "index", "seed"))
-            target = {name: entry[: size[0], : size[1]] for name, entry in sample.items()}
+            target = _cut_to(size, sample)
             image = target.pop("image")
-            for number, augment in enumerate(augmentations):
+            for number, augment in enumerate(self.augmentations):
                 if number == as_stored:
                     image = tf.cast(image, tf.float32) * self.scale
                     target["mask"] = tf.cast(target["mask"], tf.int32)
@@ -112,66 +166,38 @@ class BatchGraph:
             target["mask"] = tf.cast(target["mask"], tf.uint8)
             return {"image": image, **target, "size": tf.shape(image)[:2], "index": index}
 
-        batches = each.map(as_it_is(augmented), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        padding = {"image": tf.zeros((), batches.element_spec["image"].dtype), **self._padding()}
-        shapes = {name: spec.shape for name, spec in batches.element_spec.items()}
-        if patches:
-            shapes |= {name: (*patches.size, *shapes[name][2:]) for name in padding}
-        padding |= {"size": tf.zeros((), tf.int32), "index": tf.zeros((), tf.int64)}
-        return self._padded(
-            batches.padded_batch(self.batch_size, padded_shapes=shapes, padding_values=padding)
-        )
-
-    def stored(self, part: Part, groups: tf.data.Dataset) -> tf.data.Dataset:
-        """Batches of `groups`, (positions, seeds, cuts) of a batch each, as they are stored."""
-        return self._padded(self._read(part, groups))
-
-    def _read(self, part: Part, groups: tf.data.Dataset) -> tf.data.Dataset:
-        """Whole samples, stacked: image, mask, maps, size, index and seed."""
-        reader = BatchReader(self.dataset, part, self.maps, on_fault=self._faults.append)
-
-        def load(positions: tf.Tensor, seeds: tf.Tensor, cuts: tf.Tensor) -> dict[str, tf.Tensor]:
-            dtypes = [*self._dtypes(), tf.int32]
-            *read, sizes = tf.numpy_function(reader.batch, [positions], dtypes, stateful=False)
-            size = tf.ensure_shape(sizes, (None, 2))
-            return {**self._named(read, (None,)), "size": size, "index": positions, "seed": seeds}
-
-        return groups.map(as_it_is(load), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-
-    def _read_patches(self, part: Part, samples: tf.data.Dataset, patches: Patches) -> tf.data.Dataset:
-        """Patches, one by one: image, mask, maps, size, index and seed."""
-        reader = BatchReader(self.dataset, part, self.maps, patches, self._faults.append)
-
-        def load(position: tf.Tensor, seed: tf.Tensor, cut: tf.Tensor) -> dict[str, tf.Tensor]:
-            read = tf.numpy_function(reader.patch, [position, cut, seed], self._dtypes(), stateful=False)
-            size = tf.shape(read[1])[:2]
-            return {**self._named(read, ()), "size": size, "index": position, "seed": seed}
-
-        return samples.map(as_it_is(load), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-
-    def _dtypes(self) -> list[tf.DType]:
-        return [self.image_dtype, tf.uint8, *(tf.as_dtype(maker.dtype) for maker in self.maps.values())]
-
-    def _named(self, read: Sequence[tf.Tensor], lead: tuple[None, ...]) -> dict[str, tf.Tensor]:
-        """What a BatchReader read, with what is known of the shapes."""
-        image, mask, *maps = read
-        named = {
-            "image": tf.ensure_shape(image, (*lead, None, None, self.dataset.image_shape[2])),
-            "mask": tf.ensure_shape(mask, (*lead, None, None)),
-        }
-        for (name, maker), values in zip(self.maps.items(), maps, strict=True):
-            named[name] = tf.ensure_shape(values, (*lead, None, None, maker.channels))
-        return named
-
-    def _padding(self) -> dict[str, tf.Tensor]:
+        batches = samples.map(as_it_is(augmented), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         padding = {"mask": tf.constant(MASK_PADDING["mask"], tf.uint8)}
-        return padding | {name: tf.constant(maker.padding, maker.dtype) for name, maker in self.maps.items()}
+        padding |= {name: tf.constant(maker.padding, maker.dtype) for name, maker in makers.items()}
+        zeros = {name: tf.zeros((), batches.element_spec[name].dtype) for name in ("image", "size", "index")}
+        shapes = {name: spec.shape for name, spec in batches.element_spec.items()}
+        if self.reader.patches:
+            shapes |= {name: (*self.reader.patches.size, *shapes[name][2:]) for name in ("image", *padding)}
+        batches = batches.padded_batch(self.batch_size, padded_shapes=shapes, padding_values=padding | zeros)
+        return batches.map(as_it_is(lambda batch: pad_edges(batch, self.size_multiple, padding)))
 
-    def _padded(self, batches: tf.data.Dataset) -> tf.data.Dataset:
-        padding = self._padding()
+    def _specs(self) -> dict[str, tf.TensorSpec]:
+        """Of what `reader` reads, in its order, and the seeds."""
+        channels = self.reader.dataset.image_shape[2]
+        return {
+            "image": tf.TensorSpec((None, None, None, channels), self.image_dtype),
+            "mask": tf.TensorSpec((None, None, None), tf.uint8),
+            **{
+                name: tf.TensorSpec((None, None, None, maker.channels), maker.dtype)
+                for name, maker in self.reader.makers.items()
+            },
+            "size": tf.TensorSpec((None, 2), tf.int32),
+            "index": tf.TensorSpec((None,), tf.int64),
+            "seed": tf.TensorSpec((None, 2), tf.int32),
+        }
 
-        def padded(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-            batch.pop("seed", None)
-            return pad_edges(batch, self.size_multiple, padding)
 
-        return batches.map(as_it_is(padded))
+def _cut_to(size: tf.Tensor, sample: Batch) -> Batch:
+    """What the batch's larger samples had it filled up by is cut off. Most need no cut, which copies."""
+    whole = tf.reduce_all(size == tf.shape(sample["mask"]))
+    cut = tf.cond(
+        whole,
+        lambda: sample,
+        lambda: {name: entry[: size[0], : size[1]] for name, entry in sample.items()},
+    )
+    return {name: tf.ensure_shape(entry, sample[name].shape) for name, entry in cut.items()}

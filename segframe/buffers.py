@@ -12,8 +12,21 @@ import numpy as np
 ALIGNMENT = 64
 """Bytes: TensorFlow takes an array over as it is only if it is aligned so."""
 
-KEPT = 32
-"""Arrays, those in use included: of some batches on their way, three or four each."""
+
+def aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """A new C-contiguous array of unset values, aligned for TensorFlow."""
+    return _cut(np.empty(_bytes(shape, dtype), np.uint8), shape, dtype)
+
+
+def _bytes(shape: tuple[int, ...], dtype: Any) -> int:
+    """Of memory that has an aligned place for such an array."""
+    return math.prod(shape) * np.dtype(dtype).itemsize + ALIGNMENT
+
+
+def _cut(memory: np.ndarray, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    start = -memory.ctypes.data % ALIGNMENT
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    return memory[start : start + size].view(dtype).reshape(shape)
 
 
 class Buffers:
@@ -21,23 +34,23 @@ class Buffers:
 
     The memory of one is used again when nothing refers to it any more, no view and no tensor that TensorFlow
     made of it: CPython's reference count tells.
+
+    Args:
+        kept: so many at most, those in use included.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, kept: int) -> None:
+        self._limit = kept
         self._kept: list[np.ndarray] = []
         self._lock = threading.Lock()
 
     def take(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         """A C-contiguous array, aligned for TensorFlow."""
-        size = math.prod(shape) * np.dtype(dtype).itemsize
         with self._lock:
-            memory = self._free(size)
-            start = -memory.ctypes.data % ALIGNMENT
-            return memory[start : start + size].view(dtype).reshape(shape)
+            return _cut(self._free(_bytes(shape, dtype)), shape, dtype)
 
-    def _free(self, size: int) -> np.ndarray:
+    def _free(self, whole: int) -> np.ndarray:
         """Unused memory of that many bytes, or up to twice as many; new if there is none."""
-        whole = size + ALIGNMENT
         fitting = [
             place
             for place in range(len(self._kept))
@@ -45,8 +58,8 @@ class Buffers:
         ]
         if fitting:
             return self._kept[min(fitting, key=lambda place: self._kept[place].size)]
-        if len(self._kept) == KEPT:
-            del self._kept[next(filter(self._is_free, range(KEPT)), 0)]
+        if len(self._kept) == self._limit:
+            del self._kept[next(filter(self._is_free, range(self._limit)), 0)]
         self._kept.append(np.empty(whole, np.uint8))
         return self._kept[-1]
 

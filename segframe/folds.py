@@ -146,16 +146,15 @@ class Fold:
         if find is None:
             return None
         places = [self._samples[split][int(index)][0] for index in indices]
-        of, together, first = np.arange(len(places)), [], 0
+        of, held, first = np.arange(len(places)), [], 0
         for name in dict.fromkeys(name for name, _ in places):
             mine = np.array([name == other for other, _ in places])
             found = find(name, [index for other, index in places if other == name])
-            if found is None:  # each sample by itself
-                found = StoredBlocks(np.arange(int(mine.sum())), 0)
-            of[mine] = first + np.unique(found.of, return_inverse=True)[1]
+            apart = np.arange(int(mine.sum()))  # each sample by itself
+            of[mine] = first + np.unique(found.of if found else apart, return_inverse=True)[1]
             first = int(of[mine].max()) + 1
-            together += [found.together] if found.together else []
-        return StoredBlocks(of, min(together)) if together else None
+            held += [(found.together, found.window_bytes)] if found else []
+        return StoredBlocks(of, *map(min, zip(*held, strict=True))) if held else None
 
     def windowed(self, split: str, index: int) -> tuple[int, int] | None:
         """As segframe.dataset.Windows, where the data set offers that."""

@@ -21,6 +21,8 @@ class StoredBlocks(NamedTuple):
     """(samples,) int64: the number of each sample's block."""
     together: int
     """So many blocks can be held in memory while samples are taken from them."""
+    window_bytes: int
+    """Of these."""
 
 
 def blocks_of(dataset: Dataset, part: Part) -> StoredBlocks | None:

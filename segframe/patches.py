@@ -10,7 +10,7 @@ Methods 18, 2021, which puts the pixel into the middle: there the network would 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,9 @@ from segframe.dataset import Windows
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from segframe.split import Part
+
 log = logging.getLogger("segframe")
 
 Window = tuple[slice, slice]
@@ -162,6 +165,13 @@ class Patches:
             return np.concatenate([dataset.read_window(split, index, band).mask for band in bands])
 
         return tuple(dataset.read_window(split, index, self.window(position, size, mask, cut, seed)))
+
+    @staticmethod
+    def of_whole(dataset: Any, part: Part, maps: Collection[str]) -> bool:
+        """Whether `take` reads whole samples, judging by the part's first one."""
+        if maps or not isinstance(dataset, Windows):
+            return True
+        return dataset.windowed(part.split, part.indices[0]) is None
 
     def _foreground(self, position: int, mask: Callable[[], np.ndarray]) -> dict[int, np.ndarray]:
         """{class: flat indices of some of its pixels}, of the foreground classes that the image has."""

@@ -13,18 +13,20 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from segframe.batch import padded_size
-from segframe.batch_graph import BatchGraph, as_it_is, moving_pixels
+from segframe.batch_graph import BatchGraph, moving_pixels
+from segframe.batch_reading import BatchReader, Group
+from segframe.batch_stream import AHEAD_BYTES, BatchMaker, batches_ahead, made_ahead
 from segframe.dataset import Dataset
 from segframe.errors import SegframeError
 from segframe.normalisation import Normalisation, measure
-from segframe.order import StoredBlocks, blocks_of, shuffled
+from segframe.order import blocks_of, shuffled
 from segframe.patches import Cut, Patches
 from segframe.split import Part
 
@@ -65,7 +67,7 @@ class Pipeline:
         train = self.parts.get("train")
         self.pass_length = len(train.ids) * (patches.per_image if patches else 1) if train else 0
         """Samples of one pass over the training part: its images, or their patches."""
-        self._whole: dict[str, tf.data.Dataset] = {}
+        self._makers: dict[tuple[str, bool], BatchMaker] = {}  # whether of patches
         self.normalisation: Normalisation = normalisation or measure(dataset, self.parts["train"])
         if self.augmentations and not 0 <= self.normalisation.low <= self.normalisation.high <= 1:
             raise SegframeError(
@@ -75,19 +77,14 @@ class Pipeline:
                 remedy="Scale the float images in the file to [0, 1], or choose augment=none.",
             )
         some = next(iter(self.parts.values()))
-        self._blocks = blocks_of(dataset, train) if train else None
-        if self._blocks and patches:
-            of = np.repeat(self._blocks.of, patches.per_image)
-            self._blocks = StoredBlocks(of, self._blocks.together)
+        blocks = blocks_of(dataset, train or some)
+        # More that is read ahead would be of chunks that are not held any more when they are asked for.
+        self._ahead_bytes = min(AHEAD_BYTES, blocks.window_bytes) if blocks else AHEAD_BYTES
+        if blocks and patches:
+            blocks = blocks._replace(of=np.repeat(blocks.of, patches.per_image))
+        self._blocks = blocks
         first = dataset.read(some.split, some.indices[:1])[0]
-        self._graph = BatchGraph(
-            dataset,
-            batch_size=batch_size,
-            size_multiple=size_multiple,
-            image_dtype=tf.as_dtype(first.image.dtype),
-            scale=self.normalisation.scale,
-            maps=self.maps,
-        )
+        self._image_dtype = tf.as_dtype(first.image.dtype)
 
     def steps(self, part: str) -> int:
         """Batches of one pass over a part; the last one may be smaller."""
@@ -102,46 +99,43 @@ class Pipeline:
     def stream(self, epoch: int, start_step: int = 0) -> Iterator[dict[str, tf.Tensor]]:
         """Training batches from this step of this epoch on, epoch after epoch without end.
 
-        An epoch is one pass over the data. One tf.data graph for all of them: while an epoch is validated,
-        the next one's batches are read.
+        An epoch is one pass over the data. While an epoch is validated, the next one's batches are read.
         """
-        passes = self._passes(epoch, start_step * self.batch_size)
-        if self.augmentations or self.patches:
-            batches = passes.flat_map(as_it_is(self._training))
-        else:  # so that the next pass is begun while this one ends
-            groups = passes.flat_map(as_it_is(lambda one: one.batch(self.batch_size)))
-            batches = self._graph.stored(self.parts["train"], groups)
-        return self._graph.iterate(batches)
+        return self._training(map(self._groups, self._passes(epoch, start_step * self.batch_size)))
 
     def full_batches(self, start_step: int = 0) -> Iterator[dict[str, tf.Tensor]]:
         """Training batches from this step of the run on, pass after pass without end, all of `batch_size`.
 
         Where a pass over the data ends, a batch goes on with the next one: for train.steps_per_epoch.
         """
-        first, offset = divmod(start_step * self.batch_size, self.pass_length)
-        samples = self._passes(first, offset).flat_map(as_it_is(lambda one: one))
-        return self._graph.iterate(self._training(samples))
 
-    def _passes(self, first: int, offset: int) -> tf.data.Dataset:
-        """Pass after pass, each a data set of (position, seed, cut); the first one begins at `offset`."""
+        def full() -> Iterator[list[Group]]:
+            passes = self._passes(*divmod(start_step * self.batch_size, self.pass_length))
+            left = next(passes)
+            while True:
+                many = len(left.positions) // self.batch_size * self.batch_size
+                yield self._groups(left.part(0, many))
+                left = left.part(many).followed_by(next(passes))
 
-        def samples(number: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-            order = self.order(int(number))
-            seeds = self._random(int(number), 1).integers(2**31 - 1, size=(len(order), 2), dtype=np.int32)
-            cuts = np.full(len(order), Cut.WHOLE, np.int32)
+        return self._training(full())
+
+    def _passes(self, first: int, offset: int) -> Iterator[Group]:
+        """Pass after pass over the training part; the first one begins at `offset`."""
+        per_image = self.pass_length // len(self.parts["train"].ids)
+        for number in itertools.count(first):
+            order = self.order(number)
+            seeds = self._random(number, 1).integers(2**31 - 1, size=(len(order), 2), dtype=np.int32)
             if self.patches:
-                cuts = self.patches.cuts(int(number) * len(order), len(order))
-            rest = slice(offset if number == first else 0, None)
-            order = order[rest]
-            per_image = self.pass_length // len(self.parts["train"].ids)
-            return order.astype(np.int64) // per_image, seeds[order], cuts[rest]
+                cuts = self.patches.cuts(number * len(order), len(order))
+            else:
+                cuts = np.full(len(order), Cut.WHOLE, np.int32)
+            whole = Group(order.astype(np.int64) // per_image, seeds[order], cuts)
+            yield whole.part(offset if number == first else 0)
 
-        def one(number: tf.Tensor) -> tf.data.Dataset:
-            found = tf.numpy_function(samples, [number], [tf.int64, tf.int32, tf.int32], stateful=False)
-            shapes = (None,), (None, 2), (None,)
-            return tf.data.Dataset.from_tensor_slices(tuple(map(tf.ensure_shape, found, shapes)))
-
-        return tf.data.Dataset.range(first, np.iinfo(np.int64).max).map(as_it_is(one))
+    def _groups(self, of: Group) -> list[Group]:
+        """Its batches; the last one may be smaller."""
+        starts = range(0, len(of.positions), self.batch_size)
+        return [of.part(start, start + self.batch_size) for start in starts]
 
     def train(self, epoch: int, start_step: int = 0) -> Iterator[dict[str, tf.Tensor]]:
         """The batches of one epoch, from `start_step` of it on: what a resumed run continues with."""
@@ -149,21 +143,46 @@ class Pipeline:
 
     def evaluate(self, part: str, positions: Sequence[int] | None = None) -> Iterator[dict[str, tf.Tensor]]:
         """One pass over a part (or some positions in it), in its order, without augmentation."""
-        if positions is not None:
-            return self._graph.iterate(self._in_order(part, np.asarray(positions)))
-        if part not in self._whole:
-            everything = np.arange(len(self.parts[part].ids))
-            self._whole[part] = self._in_order(part, everything)
-        return self._graph.iterate(self._whole[part])
-
-    def _in_order(self, part: str, positions: np.ndarray) -> tf.data.Dataset:
-        count = len(positions)
-        whole = np.zeros((count, 2), np.int32), np.full(count, Cut.WHOLE, np.int32)
-        samples = tf.data.Dataset.from_tensor_slices((positions.astype(np.int64), *whole))
-        return self._graph.batches(self.parts[part], samples)
+        if positions is None:
+            positions = range(len(self.parts[part].ids))
+        return self._as_read(part, self._groups(Group.whole(positions)))
 
     def _random(self, epoch: int, stream: int) -> np.random.Generator:
         return np.random.Generator(np.random.Philox(np.random.SeedSequence([self.seed, epoch, stream])))
 
-    def _training(self, samples: tf.data.Dataset) -> tf.data.Dataset:
-        return self._graph.batches(self.parts["train"], samples, self.augmentations, self.patches)
+    def _training(self, passes: Iterator[list[Group]]) -> Iterator[dict[str, tf.Tensor]]:
+        if not self.augmentations:
+            return self._as_read("train", itertools.chain.from_iterable(passes), self.patches)
+        ahead = self._ahead(self.patches)
+        graph = BatchGraph(
+            BatchReader(self.dataset, self.parts["train"], self.maps, self.patches, at_once=ahead + 2),
+            self.augmentations,
+            batch_size=self.batch_size,
+            size_multiple=self.size_multiple,
+            image_dtype=self._image_dtype,
+            scale=self.normalisation.scale,
+            ahead=ahead,
+        )
+        return graph.iterate(passes)
+
+    def _as_read(
+        self, part: str, groups: Iterable[Group], patches: Patches | None = None
+    ) -> Iterator[dict[str, tf.Tensor]]:
+        """Batches that nothing is done to."""
+        key, ahead = (part, bool(patches)), self._ahead(patches)
+        if key not in self._makers:
+            reader = BatchReader(self.dataset, self.parts[part], self.maps, patches, at_once=ahead + 2)
+            self._makers[key] = BatchMaker(reader, self.size_multiple)
+        return made_ahead(self._makers[key], groups, ahead)
+
+    def _ahead(self, patches: Patches | None) -> int:
+        """How many batches are read ahead, of patches or of whole samples as large as the largest."""
+        pixel = self._image_dtype.size * self.dataset.image_shape[2] + 1
+        pixel += sum(np.dtype(maker.dtype).itemsize * maker.channels for maker in self.maps.values())
+        whole = math.prod(self.dataset.image_shape[:2]) * pixel
+        held = self.batch_size * whole
+        if patches:
+            held = self.batch_size * math.prod(patches.size) * pixel
+            if patches.of_whole(self.dataset, self.parts["train"], self.maps):
+                held = max(held, whole)  # in each thread one, while its patch is taken
+        return batches_ahead(held, self._ahead_bytes)

@@ -6,11 +6,13 @@ import threading
 import numpy as np
 import pytest
 
-from segframe.buffers import ALIGNMENT, KEPT, Buffers
+from segframe.buffers import ALIGNMENT, Buffers
+
+KEPT = 8
 
 
 def test_memory_is_used_again_only_when_it_is_free():
-    buffers = Buffers()
+    buffers = Buffers(KEPT)
     first = buffers.take((4, 5), np.float32)
     where = first.ctypes.data
     assert first.shape == (4, 5) and first.dtype == np.float32 and first.flags.c_contiguous
@@ -28,17 +30,17 @@ def test_memory_is_used_again_only_when_it_is_free():
 
 @pytest.mark.parametrize("shape", [(0, 3), (1,), (3, 1, 7)])
 def test_any_shape(shape):
-    assert Buffers().take(shape, np.uint8).shape == shape
+    assert Buffers(KEPT).take(shape, np.uint8).shape == shape
 
 
 def test_no_more_than_a_few_are_kept():
-    buffers = Buffers()
+    buffers = Buffers(KEPT)
     taken = [buffers.take((100,), np.uint8) for _ in range(3 * KEPT)]
     assert len({array.ctypes.data for array in taken}) == 3 * KEPT and len(buffers._kept) == KEPT
 
 
 def test_memory_that_is_somewhat_larger_serves_and_the_smallest_such():
-    buffers = Buffers()
+    buffers = Buffers(KEPT)
     taken = [buffers.take((size,), np.uint8) for size in (1000, 1500, 1900, 5000)]
     where = [array.ctypes.data for array in taken]
     del taken
@@ -49,7 +51,7 @@ def test_memory_that_is_somewhat_larger_serves_and_the_smallest_such():
 
 
 def test_what_is_unused_goes_before_what_is_in_use():
-    buffers = Buffers()
+    buffers = Buffers(KEPT)
     live = [buffers.take((100_000,), np.uint8) for _ in range(KEPT - 1)]
     kept = [id(memory) for memory in buffers._kept]
     buffers.take((10,), np.uint8)
@@ -61,7 +63,7 @@ def test_a_tensor_that_tensorflow_made_of_one_keeps_it():
     """TensorFlow takes an aligned array over without a copy: it must stay as it is while the tensor lives."""
     import tensorflow as tf
 
-    buffers = Buffers()
+    buffers = Buffers(KEPT)
 
     def made(number):
         values = buffers.take((64, 1024), np.uint8)
@@ -82,7 +84,7 @@ def test_a_tensor_that_tensorflow_made_of_one_keeps_it():
 
 
 def test_threads_get_memory_of_their_own():
-    buffers, wrong = Buffers(), []
+    buffers, wrong = Buffers(KEPT), []
 
     def work(number):
         for _ in range(300):

@@ -36,8 +36,8 @@ def build_slow(*, path: str, seconds: float = 0.0):
 def test_a_run_that_waits_for_data_says_so_once(plugins, config, squares, caplog):
     plugins.register(SlowSet())
     # More than what is read ahead while the graphs of training and validation are made.
-    made = config("train.epochs=12", "train.batch_size=1", "train.norm_statistics=running")
-    slow = {"name": "slow", "path": str(squares), "seconds": 0.4}
+    made = config("train.epochs=8", "train.batch_size=1", "train.norm_statistics=running")
+    slow = {"name": "slow", "path": str(squares), "seconds": 1.0}
     result = run_experiment(plugins, made | {"dataset": slow})
     assert result.epoch
     said = [line.getMessage() for line in caplog.records if "waits for data" in line.getMessage()]

@@ -18,7 +18,7 @@ def random(seed=0):
 
 
 def test_windows_hold_whole_blocks_and_every_sample_comes_once():
-    blocks = StoredBlocks(np.arange(50) // 4, 3)  # 13 blocks, the last one of two samples
+    blocks = StoredBlocks(np.arange(50) // 4, 3, 1)  # 13 blocks, the last one of two samples
     orders = {tuple(shuffled(random(seed), 50, blocks)) for seed in range(5)}
     assert len(orders) == 5
     for order in orders:
@@ -37,7 +37,7 @@ def test_windows_hold_whole_blocks_and_every_sample_comes_once():
 
 def test_samples_of_one_window_come_in_any_order():
     """Not block by block: in a window of all blocks, each place sees each sample about as often."""
-    blocks = StoredBlocks(np.arange(8) // 2, 4)
+    blocks = StoredBlocks(np.arange(8) // 2, 4, 1)
     counts = np.zeros((8, 8))
     for seed in range(4000):
         counts[np.arange(8), shuffled(random(seed), 8, blocks)] += 1

@@ -12,12 +12,13 @@ import pytest
 import tensorflow as tf
 from scipy.ndimage import distance_transform_edt
 
+from segframe import batch_stream
 from segframe.batch import pad_edges, target_of
 from segframe.dataset import IGNORED, Sample
 from segframe.errors import SegframeError
 from segframe.patches import Patches
 from segframe.pipeline import Pipeline
-from segframe.plugins import hdf5_blocks, hdf5_dataset
+from segframe.plugins import hdf5_blocks, hdf5_dataset, hdf5_stored
 from segframe.plugins.hdf5 import open_hdf5
 from segframe.sample_cache import cached
 from segframe.split import Part
@@ -319,6 +320,7 @@ def test_batches_are_the_same_with_any_number_of_threads_any_cache_and_from_any_
 
     def batches(threads, cache, start=0, count=10):
         monkeypatch.setattr(tf.data, "AUTOTUNE", threads)
+        monkeypatch.setattr(batch_stream, "_threads", lambda: threads)
         data = open_hdf5(path=str(path))
         delays = np.random.default_rng(threads)
         if threads > 1:
@@ -355,12 +357,39 @@ def test_batches_are_the_same_with_any_number_of_threads_any_cache_and_from_any_
             np.testing.assert_array_equal(batch["image"], images[batch["index"]])
 
 
+def test_each_chunk_is_decoded_once_in_a_pass_however_many_threads_read(tmp_path, monkeypatch):
+    random = np.random.default_rng(0)
+    images = random.integers(256, size=(240, 6, 5, 3), dtype=np.uint8)
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file.attrs["class_names"] = ["background", "cell"]
+        file.create_dataset("train/images", data=images, chunks=(4, 6, 5, 3), compression="gzip")
+        masks = random.integers(2, size=(240, 6, 5), dtype=np.uint8)
+        file.create_dataset("train/masks", data=masks, chunks=(4, 6, 5), compression="gzip")
+    window = 5 * 4 * 6 * 5 * 4  # bytes of 20 samples
+    for module in (hdf5_blocks, hdf5_dataset):
+        monkeypatch.setattr(module, "WINDOW_BYTES", window)
+    monkeypatch.setattr(batch_stream, "_threads", lambda: 8)
+    data, decoded = open_hdf5(path=str(tmp_path / "x.h5")), []
+    part = {"train": Part("train", tuple(range(240)), tuple(data.ids("train")))}
+    batched = Pipeline(data, part, batch_size=5, seed=0)
+    assert batched._ahead(None) == 4
+    data._blocks = hdf5_blocks.Blocks(2 * window)
+    read = hdf5_stored.StoredArray.read
+    monkeypatch.setattr(
+        hdf5_stored.StoredArray, "read", lambda *words, **named: decoded.append(1) or read(*words, **named)
+    )
+    seen = [int(i) for batch in itertools.islice(batched.stream(0), 3 * 48) for i in batch["index"].numpy()]
+    assert sorted(seen) == sorted([*range(240)] * 3)
+    assert 3 * 120 <= len(decoded) <= 1.1 * (3 * 120 + 20)
+
+
+@pytest.mark.parametrize("augmentations", [(), (lambda image, target, seed: (image, target),)], ids=len)
 @pytest.mark.parametrize("where", ["images", "masks"])
-def test_a_fault_met_while_reading_is_told_as_it_is(chunked, where):
+def test_a_fault_met_while_reading_is_told_as_it_is(chunked, where, augmentations):
     path = chunked[0]
     data = open_hdf5(path=str(path))
     part = {"train": Part("train", tuple(range(26)), tuple(data.ids("train")))}
-    batched = Pipeline(data, part, batch_size=4, seed=0)
+    batched = Pipeline(data, part, batch_size=4, seed=0, augmentations=augmentations)
     data._blocks = hdf5_blocks.Blocks()
     with h5py.File(path, "r") as file:
         offset = file["train"][where].id.get_chunk_info(2).byte_offset
@@ -370,11 +399,12 @@ def test_a_fault_met_while_reading_is_told_as_it_is(chunked, where):
     with pytest.raises(
         SegframeError, match=f"chunked.h5, /train/{where}, train sample 'train/.*': expected a chunk of"
     ):
-        numpy(batched.evaluate("train"))
+        numpy(batched.train(0) if augmentations else batched.evaluate("train"))
 
 
 @pytest.mark.slow
-def test_python_ends_while_a_stream_is_read(tmp_path):
+@pytest.mark.parametrize("augmentations", ["()", "(build_flip(),)"])
+def test_python_ends_while_a_stream_is_read(tmp_path, augmentations):
     """Its threads wait for Python's lock then, and who destroyed the stream waited for them."""
     with h5py.File(tmp_path / "x.h5", "w") as file:
         file.attrs["class_names"] = ["background", "cell"]
@@ -382,15 +412,50 @@ def test_python_ends_while_a_stream_is_read(tmp_path):
         for name, values in (("images", images), ("masks", images[..., 0] % 2)):
             options = {"chunks": (1, *values.shape[1:]), "compression": "gzip"}
             file.create_dataset(f"train/{name}", data=values, **options)
-    code = """
+    code = f"""
 import sys
 from segframe.pipeline import Pipeline
+from segframe.plugins.augmentations import build_flip
 from segframe.plugins.hdf5 import open_hdf5
 from segframe.split import Part
 data = open_hdf5(path=sys.argv[1])
-part = {"train": Part("train", tuple(range(60)), tuple(data.ids("train")))}
-stream = Pipeline(data, part, batch_size=8, seed=0).stream(0)
+part = {{"train": Part("train", tuple(range(60)), tuple(data.ids("train")))}}
+stream = Pipeline(data, part, batch_size=8, seed=0, augmentations={augmentations}).stream(0)
 next(stream)
 """
     for _ in range(2):
-        subprocess.run([sys.executable, "-c", code, tmp_path / "x.h5"], check=True, timeout=300)
+        done = subprocess.run(
+            [sys.executable, "-c", code, tmp_path / "x.h5"], capture_output=True, text=True, timeout=300
+        )
+        assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
+
+
+def test_augmentations_run_side_by_side_where_tensorflow_is_deterministic():
+    """As train.determinism=strict has it: tf.data then does nothing in parallel that has a state."""
+    code = """
+import threading
+import numpy as np
+import tensorflow as tf
+from types import SimpleNamespace
+from segframe.dataset import Sample
+from segframe.pipeline import Pipeline
+from segframe.split import Part
+tf.config.threading.set_inter_op_parallelism_threads(4)
+tf.keras.utils.set_random_seed(0)
+tf.config.experimental.enable_op_determinism()
+both = threading.Barrier(2, timeout=60)  # broken if one at a time comes to it
+def wait(image):
+    both.wait()
+    return image
+def augment(image, target, seed):
+    return tf.ensure_shape(tf.numpy_function(wait, [image], tf.float32, stateful=False), image.shape), target
+sample = Sample(np.zeros((4, 4, 1), np.uint8), np.zeros((4, 4), np.uint8))
+data = SimpleNamespace(image_shape=(4, 4, 1), read=lambda split, indices: [sample for _ in indices])
+part = {"train": Part("train", tuple(range(8)), tuple("abcdefgh"))}
+stream = Pipeline(data, part, batch_size=4, seed=0, augmentations=[augment]).stream(0)
+print([next(stream)["image"].shape[0] for _ in range(4)], flush=True)
+import os
+os._exit(0)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert done.stdout == "[4, 4, 4, 4]\n", done.stderr

@@ -79,4 +79,5 @@ def stored_blocks(arrays: Sequence[StoredArray], indices: Sequence[int]) -> Stor
         return None
     rows = max(array.rows for array in held)
     size = sum(array.block_bytes // array.rows for array in held) * rows
-    return StoredBlocks(np.asarray(indices, np.int64) // rows, max(1, WINDOW_BYTES // size))
+    together = max(1, WINDOW_BYTES // size)
+    return StoredBlocks(np.asarray(indices, np.int64) // rows, together, together * size)

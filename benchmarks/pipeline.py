@@ -1,8 +1,10 @@
 """Images per second from an HDF5 file into training batches: segframe beside what a user would write instead.
 
-h5py in from_generator, tf.data from memory, PyTorch's DataLoader and Grain on the same file, and the plain
-copy of the same bytes; each in a process of its own with the same cores (benchmarks/pipeline_readers.py).
-Some batches of each in turn, round after round; a ratio is the median over the rounds, with its quartiles.
+h5py in from_generator, tf.data from memory, PyTorch's DataLoader and Grain on the same file, the file's bytes
+with their filters undone and nothing else ("bare"), and the plain copy of the decoded ones; each in a process
+of its own with the same cores (benchmarks/pipeline_readers.py).
+Some batches of each in turn, round after round, each after a pause in which the one before ends what it reads
+ahead; a ratio is the median over the rounds, with its quartiles.
 "Cold": the file's pages are dropped from the page cache before each turn. Flips are the augmentation.
 
     python benchmarks/pipeline.py [--out benchmarks/results/pipeline_cpu.json] [--others PYTHON]
@@ -22,6 +24,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,6 +34,7 @@ import numpy as np
 
 SIZES = {"256x256x3": ((256, 256, 3), 288), "512x512x1": ((512, 512, 1), 288)}
 BATCH, SKIP, COUNT = 8, 8, 24  # in batches; a pass of the files has 36
+PAUSE_SECONDS = 0.2
 GOALS = {"from_generator": 3.0, "torch": 1.5}
 
 
@@ -136,6 +140,7 @@ def compare(readers: dict[str, Reader], path: Path, rounds: int, cold: bool, aug
     sums = set()
     for number in range(-1, rounds):
         for name, reader in readers.items():
+            time.sleep(PAUSE_SECONDS)
             if cold:
                 drop_pages(path)
             found = reader.ask(file=str(path), augment=augment, batch=BATCH, skip=SKIP, count=COUNT)
@@ -147,17 +152,18 @@ def compare(readers: dict[str, Reader], path: Path, rounds: int, cold: bool, aug
                 per_cpu[name].append(found["images"] / max(found["cpu"], 0.01))
     if len(sums) != 1:
         raise RuntimeError(f"the readers do not read the same: {sums}")
-    ratios = {
-        name: [round(q, 2) for q in statistics.quantiles(
-            [ours / theirs for ours, theirs in zip(speeds["segframe"], speeds[name], strict=True)])]
-        for name in readers if name != "segframe"
-    }  # fmt: skip
+
+    def over(one: str, other: str) -> list[float]:
+        ratios = (mine / theirs for mine, theirs in zip(speeds[one], speeds[other], strict=True))
+        return [round(quartile, 2) for quartile in statistics.quantiles(ratios)]
+
     return {
         "images_per_second": {name: round(statistics.median(each)) for name, each in speeds.items()},
         "images_per_cpu_second": {
             name: round(statistics.median(each)) for name, each in per_cpu.items() if each
         },
-        "segframe_over": ratios,
+        "segframe_over": {name: over("segframe", name) for name in readers if name != "segframe"},
+        "bare_over": {name: over("bare", name) for name in GOALS if "bare" in readers and name in readers},
     }
 
 
@@ -171,7 +177,9 @@ def all_cases(
             path = write(folder / f"{size}-{storage}.h5", images, masks, **options)
             cases.append((size, storage, path, images.nbytes + masks.nbytes))
     for cores in range(min(2, len(os.sched_getaffinity(0))), 0, -1):
-        pythons = dict.fromkeys(("segframe", "from_generator", "tensor_slices", "memcpy"), sys.executable)
+        pythons = dict.fromkeys(
+            ("segframe", "from_generator", "tensor_slices", "bare", "memcpy"), sys.executable
+        )
         pythons |= dict.fromkeys(("torch", "grain"), others)
         readers = {name: Reader(name, cores, python) for name, python in pythons.items()}
         for name, reader in readers.items():
@@ -228,25 +236,28 @@ def data_wait(folder: Path, out_of: list[str]) -> dict[str, Any]:
 
 
 def goals(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Over all cases without augmentation: how many reach the goal by their median, and the lowest."""
+    """Over all cases: those that do not reach a goal by their median, with what "bare" reaches there."""
     told = {}
     for other, goal in GOALS.items():
-        medians = {
-            f"{row['size']} {row['storage']} {row['cores']} core(s) {'cold' if row['cold'] else 'warm'}"
-            f"{' flips' if row['flips'] else ''}": row["segframe_over"][other][1]
-            for row in rows if other in row["segframe_over"]
-        }  # fmt: skip
+        known = [row for row in rows if other in row["segframe_over"]]
+        medians = [row["segframe_over"][other][1] for row in known]
         if medians:
-            below = {case: ratio for case, ratio in medians.items() if ratio < goal}
-            middle, lowest = statistics.median(medians.values()), min(medians.values())
             told[other] = {
                 "goal": goal,
-                "cases": len(medians),
-                "below": below,
-                "median": middle,
-                "lowest": lowest,
-            }
+                "cases": len(known),
+                "below": {
+                    case(row): {"segframe": median, "bare": row["bare_over"].get(other, [None, None])[1]}
+                    for row, median in zip(known, medians, strict=True) if median < goal
+                },
+                "median": statistics.median(medians),
+                "lowest": min(medians),
+            }  # fmt: skip
     return told
+
+
+def case(row: dict[str, Any]) -> str:
+    temperature, flips = "cold" if row["cold"] else "warm", " flips" if row["flips"] else ""
+    return f"{row['size']} {row['storage']} {row['cores']} core(s) {temperature}{flips}"
 
 
 def main() -> None:
@@ -263,8 +274,9 @@ def main() -> None:
 
     from segframe.provenance import machine
 
+    said = f"--rounds {arguments.rounds} --parts {' '.join(parts)}"
     report: dict[str, Any] = {
-        "command": f"python benchmarks/pipeline.py --rounds {arguments.rounds} --parts {' '.join(parts)}",
+        "command": f"python benchmarks/pipeline.py {said} --others PYTHON",
         "what": "segframe_over: quartiles of the ratio of images/s, round by round: lower, median, upper",
         "machine": {key: value for key, value in machine().items() if key != "command"},
         "versions": {},

@@ -220,6 +220,72 @@ def memcpy_reader(cores: int) -> tuple[Callable[..., Pass], str]:
     return make, np.__version__
 
 
+def bare_reader(cores: int) -> tuple[Callable[..., Pass], str]:
+    """The file's bytes and their filters alone, by pread and imagecodecs, a batch in each of `cores` threads.
+
+    Into memory that is used again, without a framework, a check or a flip: what these bytes allow.
+    """
+    from collections import deque
+    from concurrent.futures import ThreadPoolExecutor
+
+    import imagecodecs
+
+    undo = {
+        "gzip": imagecodecs.deflate_decode,
+        "lzf": imagecodecs.lzf_decode,
+        "32001": imagecodecs.blosc_decode,
+    }
+
+    def make(file: str, batch: int, augment: bool) -> Pass:
+        arrays = opened(file)
+        descriptor = os.open(file, os.O_RDONLY)
+        places, packed_by = [], []
+        for array in arrays:
+            filters = array._filters
+            packed_by.append(next((undo[name] for name in filters if name in undo), None))
+            if array.chunks is None:
+                size = array[0].nbytes
+                start = array.id.get_offset()
+                places.append([(start + index * size, size, 0) for index in range(len(array))])
+            else:
+                chunks = [array.id.get_chunk_info(index) for index in range(len(array))]
+                chunks.sort(key=lambda chunk: chunk.chunk_offset)
+                places.append([(chunk.byte_offset, chunk.size, chunk.filter_mask) for chunk in chunks])
+
+        def one(job: tuple[Any, list[Any]]) -> list[Any]:
+            indices, outs = job
+            for place, decode, out in zip(places, packed_by, outs, strict=True):
+                for index, row in zip(indices, out, strict=False):
+                    offset, size, skipped = place[index]
+                    if decode is None or skipped:
+                        os.preadv(descriptor, [row.data], offset)
+                    else:
+                        decode(os.pread(descriptor, size, offset), out=row.reshape(-1))
+            return [out[: len(indices)] for out in outs]
+
+        def batches():
+            rotating = itertools.cycle(
+                [
+                    [np.empty((batch, *array.shape[1:]), np.uint8) for array in arrays]
+                    for _ in range(2 * cores + 2)
+                ]
+            )
+            jobs = (
+                (order[start : start + batch], next(rotating))
+                for order in (np.random.permutation(len(arrays[0])).tolist() for _ in itertools.count())
+                for start in range(0, len(order), batch)
+            )
+            with ThreadPoolExecutor(cores) as pool:
+                ahead = deque(pool.submit(one, next(jobs)) for _ in range(2 * cores))
+                while True:
+                    yield tuple(ahead.popleft().result())
+                    ahead.append(pool.submit(one, next(jobs)))
+
+        return batches
+
+    return make, imagecodecs.__version__
+
+
 def opened(file: str) -> tuple[Any, Any]:
     import contextlib
 
@@ -237,6 +303,7 @@ READERS: dict[str, Callable[[int], tuple[Callable[..., Pass], str]]] = {
     "tensor_slices": lambda cores: tensorflow_reader(cores, in_memory=True),
     "torch": torch_reader,
     "grain": grain_reader,
+    "bare": bare_reader,
     "memcpy": memcpy_reader,
 }
 

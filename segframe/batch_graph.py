@@ -119,6 +119,8 @@ class BatchGraph:
     @staticmethod
     def _told(read: Iterator[dict[str, np.ndarray]], faults: list[SegframeError]) -> dict[str, np.ndarray]:
         """The next one; TensorFlow makes an error of its own of a reader's."""
+        if faults:  # tf.data asks again
+            raise faults[0]
         try:
             return next(read)
         except SegframeError as error:

@@ -171,6 +171,15 @@ def test_padding_works_in_a_compiled_graph_with_unknown_sizes(multiple):
     assert (found["image"].numpy() == 1).all()
 
 
+@pytest.mark.parametrize("augmented", [False, True])
+def test_samples_of_another_dtype_than_promised_are_refused(augmented):
+    data, batches = pipeline([(8, 8)] * 4, augmentations=[lambda *sample: sample[:2]] * augmented)
+    data.samples[2] = data.samples[2]._replace(mask=data.samples[2].mask.astype(np.int64))
+    data.samples[:] = [data.samples[2]] * 4
+    with pytest.raises(SegframeError, match=r"samples of train: .*masks .* uint8, got .*int64"):
+        numpy(batches.train(0))
+
+
 class Position:
     """A maker of another dtype and padding: of each pixel 1000 row + column, and its class."""
 
@@ -256,6 +265,16 @@ def test_batches_are_patches_of_one_size_with_maps_of_the_whole_image_and_ignore
     assert sorted(positions) == sorted([*range(5)] * 3)
     assert positions != sorted(positions)
     assert len({one for one in seen if one[0] == 0}) == 3  # three different places of the large image
+
+
+def test_patches_of_images_that_are_read_whole_count_as_those():
+    """In what is read ahead: each thread holds a whole image while it cuts a patch of it."""
+    data, batches = pipeline([(8, 8)] * 4, patches=patches(1))
+    data.image_shape = (20_000, 20_000, 2)
+    assert batches._ahead(batches.patches) == 2
+    data.windowed = lambda split, index: (20_000, 20_000)
+    data.read_window = lambda split, index, window: None
+    assert batches._ahead(batches.patches) > 2
 
 
 def test_epochs_have_other_patches_and_a_seed_the_same():

@@ -1,5 +1,7 @@
 """Samples of an HDF5 file read as a batch."""
 
+import gc
+import os
 import struct
 
 import h5py
@@ -71,6 +73,18 @@ def test_chunks_that_a_filter_left_out_stand_among_others(tmp_path):
     array, out = StoredArray(file["images"], 1, raw_file(file)), np.zeros_like(values[:3])
     read_each(array, [1, 2, 3], out, np.empty)
     np.testing.assert_array_equal(out, values[1:4])
+
+
+@pytest.mark.filterwarnings("error")
+def test_the_bytes_are_let_go_of_without_a_word_when_the_last_array_is(tmp_path):
+    values = np.zeros((6, 9, 7, 3), np.uint8)
+    array = array_of(tmp_path / "data.h5", values, chunks=(1, 9, 7, 3))
+    descriptor = array.raw.fileno()
+    os.fstat(descriptor)
+    del array
+    gc.collect()
+    with pytest.raises(OSError):
+        os.fstat(descriptor)
 
 
 @pytest.mark.parametrize("chunks", [(2, 9, 7, 3), (1, 9, 4, 3), (1, 9, 7, 1)], ids=str)

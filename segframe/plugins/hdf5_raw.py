@@ -2,24 +2,39 @@
 
 from __future__ import annotations
 
-import io
 import os
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 
-def raw_file(file: Any) -> io.FileIO | None:
+class Readable(Protocol):
+    def fileno(self) -> int: ...
+
+
+class RawFile:
+    """A descriptor that is closed when nobody refers to this any more: threads may be reading until then."""
+
+    def __init__(self, descriptor: int):
+        self._descriptor = descriptor
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:
+        close(self._descriptor)
+
+
+def raw_file(file: Any) -> RawFile | None:
     """The bytes of an open h5py.File; None where they are not simply those of a file on the disk.
 
-    It shares HDF5's descriptor, so that it is the same file even if another one got its name meanwhile. Drop
-    it instead of closing it: threads may still be reading.
+    It shares HDF5's descriptor, so that it is the same file even if another one got its name meanwhile.
     """
     if file.driver != "sec2" or file.userblock_size:
         return None
-    return io.FileIO(os.dup(file.id.get_vfd_handle()), "r")
+    return RawFile(os.dup(file.id.get_vfd_handle()))
 
 
-def read_at(file: io.FileIO, offset: int, out: Any) -> None:
+def read_at(file: Readable, offset: int, out: Any) -> None:
     """Fill a writable buffer of bytes with those that lie at `offset`.
 
     Raises:
@@ -38,7 +53,7 @@ def read_at(file: io.FileIO, offset: int, out: Any) -> None:
         left, offset = left[there:], offset + there
 
 
-def read_at_each(file: io.FileIO, offsets: Sequence[int], outs: Sequence[memoryview]) -> None:
+def read_at_each(file: Readable, offsets: Sequence[int], outs: Sequence[memoryview]) -> None:
     """read_at of several: a call of the system each, and little else."""
     fill = getattr(os, "preadv", lambda *_: 0)
     number = file.fileno()

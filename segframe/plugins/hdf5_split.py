@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,6 +10,7 @@ from segframe.errors import SegframeError, nearest
 from segframe.plugins.hdf5_file import Fault, layout_error, member, names_in, understood
 from segframe.plugins.hdf5_names import read_names
 from segframe.plugins.hdf5_pair import Images, check_pair
+from segframe.plugins.hdf5_raw import RawFile
 from segframe.plugins.hdf5_storage import check_storage
 from segframe.plugins.hdf5_stored import StoredArray
 
@@ -42,7 +42,7 @@ class Split(NamedTuple):
 class Arrays:
     """The arrays of a file's samples, each opened when it is first asked for, by one thread at a time."""
 
-    def __init__(self, file: Any, raw: io.FileIO | None = None):
+    def __init__(self, file: Any, raw: RawFile | None = None):
         self._file, self._raw = file, raw
         self._opened: dict[tuple[str, str, int], StoredArray] = {}
 

@@ -7,7 +7,6 @@ imagecodecs, a checksum) is read by HDF5, one thread at a time.
 
 from __future__ import annotations
 
-import io
 import itertools
 import math
 from collections.abc import Iterator, Sequence
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from segframe.plugins.hdf5_chunk_index import ChunkIndex
 from segframe.plugins.hdf5_codecs import DEFLATE, FLETCHER32, bomb, inflates_to_more, undo, undone_here
-from segframe.plugins.hdf5_raw import read_at
+from segframe.plugins.hdf5_raw import RawFile, read_at
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,7 +62,7 @@ class StoredArray:
         Exception: any of hdf5_file.BROKEN.
     """
 
-    def __init__(self, stored: Any, batch: int, raw: io.FileIO | None):
+    def __init__(self, stored: Any, batch: int, raw: RawFile | None):
         import h5py
 
         self._array, self._batch, self.raw = stored, batch, raw

@@ -275,8 +275,9 @@ def main() -> None:
     from segframe.provenance import machine
 
     said = f"--rounds {arguments.rounds} --parts {' '.join(parts)}"
+    said += " --others PYTHON" * (arguments.others != sys.executable)
     report: dict[str, Any] = {
-        "command": f"python benchmarks/pipeline.py {said} --others PYTHON",
+        "command": f"python benchmarks/pipeline.py {said}",
         "what": "segframe_over: quartiles of the ratio of images/s, round by round: lower, median, upper",
         "machine": {key: value for key, value in machine().items() if key != "command"},
         "versions": {},

@@ -17,6 +17,16 @@ def target_of(batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     return {name: entry for name, entry in batch.items() if name not in ("image", "size", "index")}
 
 
+def paddings(makers: Mapping[str, Any]) -> dict[str, tf.Tensor]:
+    """What masks and maps are filled up by beyond an image, by name.
+
+    Args:
+        makers: {name: maker} of the maps (segframe.loss_maps).
+    """
+    maps = {name: tf.constant(maker.padding, maker.dtype) for name, maker in makers.items()}
+    return {"mask": tf.constant(MASK_PADDING["mask"], tf.uint8), **maps}
+
+
 def pad_edges(
     batch: dict[str, tf.Tensor], multiple: int, padding: Mapping[str, Any] = MASK_PADDING
 ) -> dict[str, tf.Tensor]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from segframe.batch import MASK_PADDING, pad_edges
+from segframe.batch import pad_edges, paddings
 from segframe.batch_reading import BatchReader, Group
 from segframe.batch_stream import made_ahead
 from segframe.errors import SegframeError
@@ -153,7 +153,7 @@ class BatchGraph:
         # Read a batch at a time and then taken apart: a call of Python for each sample takes longer.
         count = tf.numpy_function(begin, [number], tf.int64, stateful=False)
         samples = tf.data.Dataset.range(count).map(as_it_is(read)).unbatch()
-        as_stored, makers = moving_pixels(self.augmentations), self.reader.makers
+        as_stored = moving_pixels(self.augmentations)
 
         def augmented(sample: Batch) -> Batch:
             size, index, seed = (sample.pop(name) for name in ("size", "index", "seed"))
@@ -169,8 +169,7 @@ class BatchGraph:
             return {"image": image, **target, "size": tf.shape(image)[:2], "index": index}
 
         batches = samples.map(as_it_is(augmented), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        padding = {"mask": tf.constant(MASK_PADDING["mask"], tf.uint8)}
-        padding |= {name: tf.constant(maker.padding, maker.dtype) for name, maker in makers.items()}
+        padding = paddings(self.reader.makers)
         zeros = {name: tf.zeros((), batches.element_spec[name].dtype) for name in ("image", "size", "index")}
         shapes = {name: spec.shape for name, spec in batches.element_spec.items()}
         if self.reader.patches:

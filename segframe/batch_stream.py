@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 import tensorflow as tf
 
-from segframe.batch import MASK_PADDING, pad_edges, padded_size
+from segframe.batch import pad_edges, padded_size, paddings
 from segframe.batch_reading import BatchReader, Group
 from segframe.buffers import ALIGNMENT, aligned
 from segframe.runtime import cores
@@ -24,7 +24,8 @@ AHEAD_BYTES = 2**29
 """No more than so many bytes of batches are read ahead, but two batches always."""
 
 MOST_THREADS = 8
-"""Threads that read: with more, waiting for Python's lock takes longer than they save (seen on 16 cores)."""
+"""Threads that read: all need Python's lock at times. Between what was best on 16 cores for uncompressed samples
+(4) and for gzip (12)."""
 
 Made = TypeVar("Made")
 
@@ -95,8 +96,7 @@ class BatchMaker:
 
     def _padding_of(self, batch: dict[str, tf.Tensor]) -> Any:
         """segframe.batch.pad_edges, compiled once for all sizes."""
-        makers = self.reader.makers.items()
-        padding = MASK_PADDING | {name: tf.constant(maker.padding, maker.dtype) for name, maker in makers}
+        padding = paddings(self.reader.makers)
         specs = {
             name: tf.TensorSpec([None, None, None, *entry.shape[3:]], entry.dtype)
             for name, entry in batch.items()

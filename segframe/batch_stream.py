@@ -24,8 +24,7 @@ AHEAD_BYTES = 2**29
 """No more than so many bytes of batches are read ahead, but two batches always."""
 
 MOST_THREADS = 8
-"""Threads that read: all need Python's lock at times. Between what was best on 16 cores for uncompressed samples
-(4) and for gzip (12)."""
+"""All need Python's lock at times. Best on 16 cores: 4 threads for uncompressed samples, 12 for gzip."""
 
 Made = TypeVar("Made")
 
